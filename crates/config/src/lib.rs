@@ -1,0 +1,1 @@
+//! One schema for the TOML file, the flags and the environment

@@ -1,0 +1,1 @@
+//! The control plane: messages and the authenticated, encrypted channel they travel on

@@ -1,0 +1,1 @@
+//! The fabric over libibverbs: RNICs and Soft-RoCE

@@ -1,0 +1,1 @@
+//! The fabric: links, chains of one-sided verbs, completions, time

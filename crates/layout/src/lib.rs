@@ -1,0 +1,1 @@
+//! Every byte in a memory node's registered memory, defined once

@@ -1,0 +1,1 @@
+//! Index, commit and block protocols, written once, generic over the fabric

@@ -1,0 +1,1 @@
+//! Workload generators, load loop and report of farrow bench
