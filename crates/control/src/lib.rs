@@ -1,1 +1,14 @@
-//! The control plane: messages and the authenticated, encrypted channel they travel on
+//! The control plane: messages and the authenticated, encrypted channel they travel on.
+//!
+//! Memory nodes hand out memory keys here, so nothing is said before both ends have proved that they hold the
+//! cluster's [`Secret`], and everything said afterwards is encrypted. The data path never comes this way.
+
+#![forbid(unsafe_code)]
+
+mod channel;
+mod frame;
+mod secret;
+
+pub use channel::{Channel, Error, Limits, Timeouts};
+pub use frame::{MAX_PAYLOAD, PREAMBLE_LEN, Preamble};
+pub use secret::{MIN_SECRET_LEN, Secret, SecretTooShort};
