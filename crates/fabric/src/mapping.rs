@@ -1,0 +1,220 @@
+//! Memory that other processes and devices change: word loads and stores, never a reference to its bytes.
+
+use rustix::fd::AsFd;
+use rustix::mm::{MapFlags, ProtFlags};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+
+/// A mapping of memory that others may change at any time. Thread-safe: all access is atomic.
+#[derive(Debug)]
+pub struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+/// Why memory could not be mapped.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot map {len} bytes of memory: {source}")]
+pub struct MappingError {
+    /// How much was asked for.
+    pub len: usize,
+    /// The system's reason.
+    #[source]
+    pub source: std::io::Error,
+}
+
+// SAFETY: the pointer is to a mapping that lives as long as `self`; every access through it is an atomic operation.
+unsafe impl Send for Mapping {}
+// SAFETY: as above: shared access is atomic.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps the first `len` bytes of `file`, shared, readable and writable.
+    ///
+    /// # Errors
+    /// The system's. A file that is later cut shorter makes access die with SIGBUS: seal memory files against shrinking.
+    pub fn shared(file: impl AsFd, len: usize) -> Result<Mapping, MappingError> {
+        let error = |source: rustix::io::Errno| MappingError {
+            len,
+            source: source.into(),
+        };
+        if len == 0 {
+            return Err(error(rustix::io::Errno::INVAL));
+        }
+        // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing of ours.
+        let base = unsafe {
+            rustix::mm::mmap(
+                std::ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                file,
+                0,
+            )
+        };
+        let base = NonNull::new(base.map_err(error)?.cast()).expect("a mapping is not at address zero");
+        Ok(Mapping { base, len })
+    }
+
+    /// Bytes mapped.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never: empty mappings are refused.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// The first byte, for registering the mapping with a device. Not for access.
+    pub fn base(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
+    fn at<T>(&self, at: usize) -> *const T {
+        assert!(
+            at.checked_add(size_of::<T>()).is_some_and(|end| end <= self.len),
+            "offset {at} is outside of the mapping"
+        );
+        assert!(at.is_multiple_of(size_of::<T>()), "offset {at} is not aligned");
+        // SAFETY: the offset was checked to be within the mapping.
+        unsafe { self.base.as_ptr().add(at).cast_const().cast() }
+    }
+
+    /// The aligned word at `at`.
+    ///
+    /// # Panics
+    /// This and the methods below panic on an offset outside of the mapping or not aligned: callers check.
+    pub fn word(&self, at: usize) -> &AtomicU64 {
+        // SAFETY: in bounds and aligned (checked; the base is page-aligned); the mapping lives as long as the reference; all
+        // access to it, here and in other processes, is atomic at this or a smaller size.
+        unsafe { &*self.at::<AtomicU64>(at) }
+    }
+
+    /// The aligned half word at `at`.
+    pub fn half(&self, at: usize) -> &AtomicU32 {
+        // SAFETY: as for `word`.
+        unsafe { &*self.at::<AtomicU32>(at) }
+    }
+
+    fn byte(&self, at: usize) -> &AtomicU8 {
+        // SAFETY: as for `word`.
+        unsafe { &*self.at::<AtomicU8>(at) }
+    }
+
+    /// Copies bytes out. May tear between aligned words, never within one that lies in the range as a whole.
+    pub fn copy_out(&self, at: usize, out: &mut [u8]) {
+        self.check(at, out.len());
+        let head = (at.wrapping_neg() % 8).min(out.len());
+        let (edge, rest) = out.split_at_mut(head);
+        for (i, b) in edge.iter_mut().enumerate() {
+            *b = self.byte(at + i).load(Ordering::Relaxed);
+        }
+        let mut from = at + head;
+        let mut words = rest.chunks_exact_mut(8);
+        // SAFETY: `from` is aligned, and `check` has shown the whole range to be within the mapping.
+        let mut word = unsafe { self.base.as_ptr().add(from).cast_const().cast::<AtomicU64>() };
+        for w in &mut words {
+            // SAFETY: as above; the pointer moves within the checked range.
+            let value = unsafe { (*word).load(Ordering::Relaxed) };
+            w.copy_from_slice(&value.to_ne_bytes());
+            // SAFETY: at most one past the last whole word of the checked range.
+            word = unsafe { word.add(1) };
+            from += 8;
+        }
+        for (i, b) in words.into_remainder().iter_mut().enumerate() {
+            *b = self.byte(from + i).load(Ordering::Relaxed);
+        }
+        // What is read next must not be older than what was read here.
+        fence(Ordering::Acquire);
+    }
+
+    /// Copies bytes in. Others may see them torn between aligned words.
+    pub fn copy_in(&self, at: usize, bytes: &[u8]) {
+        self.check(at, bytes.len());
+        // What was written before must not become visible after what is written here.
+        fence(Ordering::Release);
+        let head = (at.wrapping_neg() % 8).min(bytes.len());
+        let (edge, rest) = bytes.split_at(head);
+        for (i, b) in edge.iter().enumerate() {
+            self.byte(at + i).store(*b, Ordering::Relaxed);
+        }
+        let mut to = at + head;
+        let words = rest.chunks_exact(8);
+        let tail = words.remainder();
+        // SAFETY: `to` is aligned, and `check` has shown the whole range to be within the mapping.
+        let mut word = unsafe { self.base.as_ptr().add(to).cast_const().cast::<AtomicU64>() };
+        for w in words {
+            let value = u64::from_ne_bytes(w.try_into().expect("eight bytes"));
+            // SAFETY: as above; the pointer moves within the checked range.
+            unsafe { (*word).store(value, Ordering::Relaxed) };
+            // SAFETY: at most one past the last whole word of the checked range.
+            word = unsafe { word.add(1) };
+            to += 8;
+        }
+        for (i, b) in tail.iter().enumerate() {
+            self.byte(to + i).store(*b, Ordering::Relaxed);
+        }
+    }
+
+    fn check(&self, at: usize, len: usize) {
+        assert!(
+            at.checked_add(len).is_some_and(|end| end <= self.len),
+            "{len} bytes at {at} are outside of the mapping"
+        );
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and no reference into it outlives `self`.
+        if let Err(error) = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) } {
+            panic!("unmapping our own memory failed: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+
+    fn mapping(len: usize) -> Mapping {
+        let file = memfd_create("test", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&file, len as u64).unwrap();
+        Mapping::shared(&file, len).unwrap()
+    }
+
+    #[test]
+    fn bytes_go_in_and_come_out_at_any_alignment() {
+        let m = mapping(4096);
+        for at in 0..20 {
+            for len in 0..40 {
+                let bytes: Vec<u8> = (0..len).map(|i| (i * 7 + at + 1) as u8).collect();
+                m.copy_in(at, &bytes);
+                let mut out = vec![0; len];
+                m.copy_out(at, &mut out);
+                assert_eq!(out, bytes, "{len} bytes at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn two_mappings_of_one_file_are_one_memory() {
+        let file = memfd_create("test", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&file, 4096).unwrap();
+        let (a, b) = (
+            Mapping::shared(&file, 4096).unwrap(),
+            Mapping::shared(&file, 4096).unwrap(),
+        );
+        a.word(8).store(7, Ordering::Release);
+        assert_eq!(b.word(8).fetch_add(1, Ordering::SeqCst), 7);
+        assert_eq!(a.word(8).load(Ordering::Acquire), 8);
+    }
+
+    #[test]
+    #[should_panic(expected = "outside of the mapping")]
+    fn the_end_is_the_end() {
+        mapping(4096).copy_out(4090, &mut [0; 8]);
+    }
+}
