@@ -23,8 +23,8 @@ pub struct Candidate {
 /// free, that bucket has not changed, and the other one can only have become less attractive. Counting the overflow
 /// slots (as RACE's "emptier combined bucket" would) breaks it, since a neighbour fills those.
 ///
-/// Only when no slot is left that was never used is an emptied one recycled. Those inserts can miss each other, so
-/// they are placed tentatively and confirmed (see the commit protocol).
+/// Only when no slot is left that was never used is an emptied one recycled, and only when it is not pending. Those
+/// inserts can miss each other, so they are placed tentatively and confirmed (see the commit protocol).
 pub fn choose_free_slot(seen: &[Candidate]) -> Option<(SlotIndex, Word)> {
     let unused = |main: bool, bucket: usize| {
         seen.iter()

@@ -80,7 +80,7 @@ pub enum GeometryError {
         index: u64,
     },
     /// More blocks than a word's pointer can name.
-    #[error("a segment of {0} bytes is larger than a word's pointer reaches (32 TiB)")]
+    #[error("a segment of {0} bytes is larger than a word's pointer reaches (16 TiB)")]
     TooLarge(u64),
 }
 

@@ -9,9 +9,10 @@ pub const POINTER_UNIT: u64 = 64;
 
 /// The head of `docs/layout.md`.
 pub(crate) const WORD_DOC: &str = "## Word (8 bytes)\n\n\
-    `fingerprint 8 | size class 8 | version 8 | tentative 1 | pointer 39`, from the most significant bit down. The version \
+    `fingerprint 8 | size class 8 | version 8 | tentative 1 | guarded 1 | pointer 38`, from the most significant bit down. The version \
     grows by one (modulo 256) with every change of the slot. A tentative word is an insert into a recycled slot that its \
-    client has not confirmed yet: readers pass it over. Size class 0 says that the slot is empty: a slot that never held anything \
+    client has not confirmed yet: readers pass it over. A guarded word was put on a condition about the word before it: \
+    a writer that lost to it may not claim to have been there in between. Size class 0 says that the slot is empty: a slot that never held anything \
     is all zero, an emptied one keeps the rest of the word that it lost as a nonce, so that no word recurs within the \
     quarantine.\n\n";
 
@@ -20,13 +21,13 @@ pub(crate) const WORD_DOC: &str = "## Word (8 bytes)\n\n\
 pub struct Pointer(u64);
 
 impl Pointer {
-    /// The largest pointer that fits a word: 32 TiB of blocks a home.
-    pub const MAX: Pointer = Pointer((1 << 39) - 1);
+    /// The largest pointer that fits a word: 16 TiB of blocks a home.
+    pub const MAX: Pointer = Pointer((1 << 38) - 1);
 
     /// A pointer to `offset` bytes into the block area.
     ///
     /// # Panics
-    /// If `offset` is not a multiple of 64 or does not fit 39 bits of units: our own arithmetic went wrong.
+    /// If `offset` is not a multiple of 64 or does not fit 38 bits of units: our own arithmetic went wrong.
     pub fn from_offset(offset: u64) -> Pointer {
         assert!(
             offset.is_multiple_of(POINTER_UNIT),
@@ -66,6 +67,7 @@ impl Version {
 }
 
 const TENTATIVE: u64 = 1 << 39;
+const GUARDED: u64 = 1 << 38;
 
 /// A slot's value. See the module's document for the packing.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -167,6 +169,7 @@ impl fmt::Display for Word {
         if self.0 == 0 {
             return f.write_str("never-used");
         }
+        let guard = if self.is_guarded() { "!" } else { "" };
         let state = match (self.is_empty(), self.is_tentative()) {
             (true, _) => "empty",
             (false, true) => "tentative",
@@ -174,7 +177,7 @@ impl fmt::Display for Word {
         };
         write!(
             f,
-            "{state}:{:02x} class:{} v{} @{:#x}",
+            "{state}{guard}:{:02x} class:{} v{} @{:#x}",
             self.fingerprint(),
             self.class_code(),
             self.version().0,
@@ -230,7 +233,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn packing_round_trips(seed: u128, len in 1usize..1_000_000, units in 0u64..(1 << 39), start: u64) {
+        fn packing_round_trips(seed: u128, len in 1usize..1_000_000, units in 0u64..(1 << 38), start: u64) {
             let hash = KeyHash::from_raw(seed);
             let class = SizeClass::for_len(len);
             let before = Word::from_raw(start);
