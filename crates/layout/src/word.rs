@@ -106,12 +106,23 @@ impl Word {
     /// The word that follows a tentative one: the same entry, visible.
     pub fn confirmed(self) -> Word {
         assert!(self.is_tentative(), "only a tentative word is confirmed");
-        Self::pack(
+        let visible = Self::pack(
             self.fingerprint(),
             self.class_code(),
             self.version().next(),
             self.pointer(),
-        )
+        );
+        Word(visible.0 | self.0 & GUARDED)
+    }
+
+    /// `self`, put on a condition about the word before it.
+    pub fn guarded(self) -> Word {
+        Word(self.0 | GUARDED)
+    }
+
+    /// Whether the word was put on a condition about the one before it.
+    pub fn is_guarded(self) -> bool {
+        self.0 & GUARDED != 0
     }
 
     /// Whether this is an insert that its client has not confirmed.
