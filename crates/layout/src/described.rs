@@ -82,10 +82,7 @@ fn render_one<T: Described>(out: &mut String) {
         T::LEN,
         T::DOC.lines().map(str::trim).collect::<Vec<_>>().join("\n")
     );
-    let _ = writeln!(
-        out,
-        "\n| offset | bytes | field | written by, with | read safely because |"
-    );
+    let _ = writeln!(out, "\n| offset | bytes | field | written by, with | read safely because |");
     let _ = writeln!(out, "| ---: | ---: | --- | --- | --- |");
     for f in T::FIELDS {
         let _ = writeln!(
@@ -130,13 +127,7 @@ mod tests {
     fn covers_every_byte<T: Described>() {
         let mut next = 0;
         for f in T::FIELDS {
-            assert_eq!(
-                f.offset,
-                next,
-                "{}::{} leaves a hole or overlaps",
-                T::NAME,
-                f.name
-            );
+            assert_eq!(f.offset, next, "{}::{} leaves a hole or overlaps", T::NAME, f.name);
             next = f.offset + f.size;
         }
         assert_eq!(next, T::LEN, "{} ends early", T::NAME);

@@ -96,11 +96,7 @@ pub struct Entry {
 /// # Panics
 /// If the key is empty or longer than [`MAX_KEY_LEN`], or `out` too short: callers have checked.
 pub fn encode_entry(entry: &Entry, key: &[u8], value: &[u8], out: &mut [u8]) -> usize {
-    assert!(
-        !key.is_empty() && key.len() <= MAX_KEY_LEN,
-        "key of {} bytes",
-        key.len()
-    );
+    assert!(!key.is_empty() && key.len() <= MAX_KEY_LEN, "key of {} bytes", key.len());
     let mut header = EntryHeader {
         replaced: entry.replaced.raw(),
         checksum: 0,
@@ -150,10 +146,7 @@ impl EntryHeader {
     pub fn verify(&self, key: &[u8], value: &[u8]) -> Result<(), EntryError> {
         let computed = checksum(self, key, value);
         if computed != self.checksum {
-            return Err(EntryError::Checksum {
-                found: self.checksum,
-                computed,
-            });
+            return Err(EntryError::Checksum { found: self.checksum, computed });
         }
         Ok(())
     }
@@ -175,13 +168,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn sample(key: &[u8], value: &[u8]) -> Vec<u8> {
-        let entry = Entry {
-            client: ClientId(7),
-            sequence: 9,
-            flags: 3,
-            expiry_ms: 0,
-            replaced: Word::from_raw(5),
-        };
+        let entry =
+            Entry { client: ClientId(7), sequence: 9, flags: 3, expiry_ms: 0, replaced: Word::from_raw(5) };
         let mut out = vec![0; entry_len(key.len(), value.len())];
         let n = encode_entry(&entry, key, value, &mut out);
         out[n..n + value.len()].copy_from_slice(value);

@@ -37,11 +37,7 @@ impl KeyHash {
         let first = scale(self.0 as u32, count);
         let other = scale((self.0 >> 32) as u32, count);
         // Buckets 2g and 2g+1 share an overflow bucket: two candidates in one group would see it twice.
-        let second = if other / 2 == first / 2 {
-            (other + 2) % count
-        } else {
-            other
-        };
+        let second = if other / 2 == first / 2 { (other + 2) % count } else { other };
         [first, second]
     }
 }

@@ -53,7 +53,4 @@ pub use size_class::SizeClass;
 pub use superblock::{FORMAT_VERSION, SUPERBLOCK_MAGIC, Superblock, SuperblockError};
 pub use word::{POINTER_UNIT, Pointer, Version, Word};
 
-const _: () = assert!(
-    cfg!(target_endian = "little"),
-    "words are little-endian in remote memory"
-);
+const _: () = assert!(cfg!(target_endian = "little"), "words are little-endian in remote memory");

@@ -27,8 +27,7 @@ pub struct Candidate {
 /// inserts can miss each other, so they are placed tentatively and confirmed (see the commit protocol).
 pub fn choose_free_slot(seen: &[Candidate]) -> Option<(SlotIndex, Word)> {
     let unused = |main: bool, bucket: usize| {
-        seen.iter()
-            .filter(move |c| c.main == main && c.bucket == bucket && c.slot.word() == Word::ZERO)
+        seen.iter().filter(move |c| c.main == main && c.bucket == bucket && c.slot.word() == Word::ZERO)
     };
     let (first, second) = (unused(true, 0).count(), unused(true, 1).count());
     let emptier = if second > first { 1 } else { 0 };
@@ -36,10 +35,7 @@ pub fn choose_free_slot(seen: &[Candidate]) -> Option<(SlotIndex, Word)> {
         .chain(unused(true, 1 - emptier))
         .chain(unused(false, 0))
         .chain(unused(false, 1))
-        .chain(
-            seen.iter()
-                .filter(|c| c.slot.word().is_empty() && c.slot.word() != Word::ZERO),
-        )
+        .chain(seen.iter().filter(|c| c.slot.word().is_empty() && c.slot.word() != Word::ZERO))
         .next()
         .map(|c| (c.index, c.slot.word()))
 }
@@ -54,25 +50,14 @@ mod tests {
 
     fn look(table: &Table, hash: KeyHash, groups: u64) -> Vec<Candidate> {
         let pair = CombinedBucket::candidates(hash, groups);
-        pair.iter()
-            .enumerate()
-            .flat_map(|(b, c)| look_at(table, *c, b))
-            .collect()
+        pair.iter().enumerate().flat_map(|(b, c)| look_at(table, *c, b)).collect()
     }
 
     fn look_at(table: &Table, c: CombinedBucket, bucket: usize) -> Vec<Candidate> {
         c.slots(&[0; crate::COMBINED_LEN])
             .map(|(index, main, _)| {
                 let word = table[index.0 as usize].raw();
-                Candidate {
-                    index,
-                    bucket,
-                    main,
-                    slot: Slot {
-                        word,
-                        committed: word,
-                    },
-                }
+                Candidate { index, bucket, main, slot: Slot { word, committed: word } }
             })
             .collect()
     }
@@ -140,9 +125,6 @@ mod tests {
         assert_eq!(word, table[at.0 as usize]);
         let last = seen.last().unwrap().index;
         table[last.0 as usize] = Word::ZERO;
-        assert_eq!(
-            choose_free_slot(&look(&table, key(1), 3)),
-            Some((last, Word::ZERO))
-        );
+        assert_eq!(choose_free_slot(&look(&table, key(1), 3)), Some((last, Word::ZERO)));
     }
 }

@@ -131,18 +131,12 @@ impl Plan {
             return Err(GeometryError::TooLarge(g.segment_len));
         }
         if g.partitions == 0 || g.groups < 2 || g.groups > u32::MAX as u64 / 2 {
-            return Err(GeometryError::Index {
-                partitions: g.partitions,
-                groups: g.groups,
-            });
+            return Err(GeometryError::Index { partitions: g.partitions, groups: g.groups });
         }
         let partition_len = (g.groups * GROUP_LEN).next_multiple_of(4096);
         let index = partition_len.saturating_mul(g.partitions as u64);
         let table_at = SegmentHeader::SPACE.saturating_add(index);
-        let too_small = GeometryError::TooSmall {
-            segment: g.segment_len,
-            index,
-        };
+        let too_small = GeometryError::TooSmall { segment: g.segment_len, index };
         let left = g.segment_len.checked_sub(table_at).ok_or(too_small)?;
         // Each block takes its bytes and the records of its extents; the block area starts at a block's alignment.
         let records = g.block_len / g.extent_len * size_of::<ExtentRecord>() as u64;
@@ -154,13 +148,7 @@ impl Plan {
         if blocks == 0 {
             return Err(too_small);
         }
-        Ok(Plan {
-            geometry,
-            partition_len,
-            table_at,
-            blocks_at: start(blocks),
-            blocks,
-        })
+        Ok(Plan { geometry, partition_len, table_at, blocks_at: start(blocks), blocks })
     }
 
     /// The sizes that the plan was made from.
@@ -210,10 +198,7 @@ impl Plan {
 
     /// Segment number `index` of a node.
     pub fn segment(&self, index: u32) -> SegmentPlan {
-        SegmentPlan {
-            plan: *self,
-            base: Superblock::SPACE + index as u64 * self.geometry.segment_len,
-        }
+        SegmentPlan { plan: *self, base: Superblock::SPACE + index as u64 * self.geometry.segment_len }
     }
 
     /// The two combined buckets of a key.
@@ -278,19 +263,13 @@ impl SegmentPlan {
 
     /// The first byte of a partition.
     pub fn partition(&self, partition: u32) -> RemoteAddr {
-        assert!(
-            partition < self.plan.geometry.partitions,
-            "partition {partition} is not in this segment"
-        );
+        assert!(partition < self.plan.geometry.partitions, "partition {partition} is not in this segment");
         RemoteAddr(self.base + SegmentHeader::SPACE + partition as u64 * self.plan.partition_len)
     }
 
     /// The record of an extent.
     pub fn extent_record(&self, extent: u64) -> RemoteAddr {
-        assert!(
-            extent < self.plan.extents(),
-            "extent {extent} is not in this segment"
-        );
+        assert!(extent < self.plan.extents(), "extent {extent} is not in this segment");
         RemoteAddr(self.base + self.plan.table_at + extent * size_of::<ExtentRecord>() as u64)
     }
 
@@ -301,10 +280,7 @@ impl SegmentPlan {
 
     /// Bytes of blocks.
     pub fn block_bytes(&self, at: BlockAddr) -> RemoteAddr {
-        assert!(
-            at.0 < self.plan.blocks * self.plan.geometry.block_len,
-            "{at:?} is not in this segment"
-        );
+        assert!(at.0 < self.plan.blocks * self.plan.geometry.block_len, "{at:?} is not in this segment");
         RemoteAddr(self.base + self.plan.blocks_at + at.0)
     }
 
@@ -351,20 +327,14 @@ mod tests {
         let plan = Plan::new(Geometry::for_tests()).unwrap();
         let end = plan.blocks() * plan.geometry().block_len;
         let class = SizeClass::for_len(128);
-        assert_eq!(
-            plan.entry_read_len(Pointer::from_offset(end - 64), class),
-            Some(64)
-        );
+        assert_eq!(plan.entry_read_len(Pointer::from_offset(end - 64), class), Some(64));
         assert_eq!(plan.entry_read_len(Pointer::from_offset(end), class), None);
         assert_eq!(plan.entry_read_len(Pointer::MAX, class), None);
     }
 
     #[test]
     fn too_little_memory_is_said() {
-        let g = Geometry {
-            segment_len: 64 << 10,
-            ..Geometry::for_tests()
-        };
+        let g = Geometry { segment_len: 64 << 10, ..Geometry::for_tests() };
         assert!(matches!(Plan::new(g), Err(GeometryError::TooSmall { .. })));
     }
 }

@@ -79,26 +79,12 @@ mod tests {
     #[test]
     fn reads_what_it_prints_and_refuses_the_rest() {
         assert_eq!("replicate:3".parse(), Ok(Policy::Replicate { copies: 3 }));
-        assert_eq!(
-            "replicate:3".parse::<Policy>().unwrap().to_string(),
-            "replicate:3"
-        );
+        assert_eq!("replicate:3".parse::<Policy>().unwrap().to_string(), "replicate:3");
         assert_eq!("replicate:0".parse::<Policy>(), Err(PolicyError::Copies(0)));
         assert_eq!("replicate:8".parse::<Policy>(), Err(PolicyError::Copies(8)));
         assert!(matches!("ec:4,2".parse::<Policy>(), Err(PolicyError::NotYet(_))));
-        for bad in [
-            "",
-            "3",
-            "replicate",
-            "replicate:",
-            "replicate:x",
-            "replicate:-1",
-            "raid:5",
-        ] {
-            assert!(
-                matches!(bad.parse::<Policy>(), Err(PolicyError::Malformed(_))),
-                "{bad}"
-            );
+        for bad in ["", "3", "replicate", "replicate:", "replicate:x", "replicate:-1", "raid:5"] {
+            assert!(matches!(bad.parse::<Policy>(), Err(PolicyError::Malformed(_))), "{bad}");
         }
     }
 }

@@ -65,10 +65,7 @@ mod tests {
             let class = SizeClass::for_len(len);
             let read = class.read_len();
             assert!(read >= len, "{len} in class {class:?} reads only {read}");
-            assert!(
-                read - len < STEP.max(len / STEPS_PER_DOUBLING + STEP),
-                "{len} reads {read}"
-            );
+            assert!(read - len < STEP.max(len / STEPS_PER_DOUBLING + STEP), "{len} reads {read}");
         }
     }
 

@@ -136,10 +136,7 @@ impl Superblock {
         }
         let computed = it.computed();
         if computed != it.checksum {
-            return Err(SuperblockError::Checksum {
-                found: it.checksum,
-                computed,
-            });
+            return Err(SuperblockError::Checksum { found: it.checksum, computed });
         }
         Plan::new(it.geometry())?;
         Ok(it)
@@ -148,9 +145,7 @@ impl Superblock {
     /// The sizes that all nodes of the cluster share.
     pub fn geometry(&self) -> Geometry {
         Geometry {
-            policy: Policy::Replicate {
-                copies: self.copies.clamp(1, Policy::MAX_COPIES as u16) as u8,
-            },
+            policy: Policy::Replicate { copies: self.copies.clamp(1, Policy::MAX_COPIES as u16) as u8 },
             segment_len: self.segment_len,
             partitions: self.partitions,
             groups: self.groups,
@@ -180,10 +175,7 @@ mod tests {
     fn another_format_is_refused_by_number() {
         let mut it = sample();
         it.format = 77;
-        assert_eq!(
-            Superblock::open(it.as_bytes()),
-            Err(SuperblockError::Format { found: 77 })
-        );
+        assert_eq!(Superblock::open(it.as_bytes()), Err(SuperblockError::Format { found: 77 }));
     }
 
     #[test]

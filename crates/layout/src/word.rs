@@ -29,10 +29,7 @@ impl Pointer {
     /// # Panics
     /// If `offset` is not a multiple of 64 or does not fit 38 bits of units: our own arithmetic went wrong.
     pub fn from_offset(offset: u64) -> Pointer {
-        assert!(
-            offset.is_multiple_of(POINTER_UNIT),
-            "entry offset {offset} is not aligned"
-        );
+        assert!(offset.is_multiple_of(POINTER_UNIT), "entry offset {offset} is not aligned");
         let units = offset / POINTER_UNIT;
         assert!(units <= Self::MAX.0, "entry offset {offset} does not fit a word");
         Pointer(units)
@@ -106,12 +103,8 @@ impl Word {
     /// The word that follows a tentative one: the same entry, visible.
     pub fn confirmed(self) -> Word {
         assert!(self.is_tentative(), "only a tentative word is confirmed");
-        let visible = Self::pack(
-            self.fingerprint(),
-            self.class_code(),
-            self.version().next(),
-            self.pointer(),
-        );
+        let visible =
+            Self::pack(self.fingerprint(), self.class_code(), self.version().next(), self.pointer());
         Word(visible.0 | self.0 & GUARDED)
     }
 
@@ -204,11 +197,7 @@ mod tests {
 
     #[test]
     fn an_emptied_slot_keeps_a_nonce() {
-        let w = Word::ZERO.naming(
-            KeyHash::of(b"k"),
-            SizeClass::for_len(100),
-            Pointer::from_offset(640),
-        );
+        let w = Word::ZERO.naming(KeyHash::of(b"k"), SizeClass::for_len(100), Pointer::from_offset(640));
         let gone = w.emptied();
         assert!(gone.is_empty());
         assert_ne!(gone, Word::ZERO);
@@ -218,9 +207,7 @@ mod tests {
 
     #[test]
     fn confirming_changes_the_word_and_keeps_the_entry() {
-        let w = Word::ZERO
-            .naming(KeyHash::of(b"k"), SizeClass::for_len(100), Pointer::MAX)
-            .tentative();
+        let w = Word::ZERO.naming(KeyHash::of(b"k"), SizeClass::for_len(100), Pointer::MAX).tentative();
         assert!(w.is_tentative() && !w.is_visible() && !w.is_empty());
         let c = w.confirmed();
         assert!(c.is_visible());
