@@ -11,9 +11,7 @@ pub(crate) struct Address<'a> {
 impl<'a> Address<'a> {
     /// Reads `host:port` or `[ipv6]:port`.
     pub(crate) fn parse(text: &'a str) -> Result<Address<'a>, &'static str> {
-        let (host, port) = text
-            .rsplit_once(':')
-            .ok_or("its port is missing, write host:port")?;
+        let (host, port) = text.rsplit_once(':').ok_or("its port is missing, write host:port")?;
         let host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
             Some(Some(inside)) if inside.parse::<std::net::Ipv6Addr>().is_ok() => inside,
             Some(_) => return Err("what is in brackets is not an IPv6 address, write [address]:port"),
@@ -23,10 +21,7 @@ impl<'a> Address<'a> {
         if host.is_empty() {
             return Err("its host is missing, write host:port");
         }
-        if host
-            .chars()
-            .any(|c| c.is_whitespace() || c.is_control() || c == '/')
-        {
+        if host.chars().any(|c| c.is_whitespace() || c.is_control() || c == '/') {
             return Err("its host has a character that no host has, write host:port");
         }
         if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -38,9 +33,7 @@ impl<'a> Address<'a> {
 
     /// Whether it stands for all addresses of the host, which nobody can dial.
     pub(crate) fn is_wildcard(self) -> bool {
-        self.host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_unspecified())
+        self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_unspecified())
     }
 }
 
@@ -50,27 +43,9 @@ mod tests {
 
     #[test]
     fn addresses_read_as_written() {
-        assert_eq!(
-            Address::parse("10.0.0.1:7400"),
-            Ok(Address {
-                host: "10.0.0.1",
-                port: 7400
-            })
-        );
-        assert_eq!(
-            Address::parse("node-1.rack:0"),
-            Ok(Address {
-                host: "node-1.rack",
-                port: 0
-            })
-        );
-        assert_eq!(
-            Address::parse("[::1]:7400"),
-            Ok(Address {
-                host: "::1",
-                port: 7400
-            })
-        );
+        assert_eq!(Address::parse("10.0.0.1:7400"), Ok(Address { host: "10.0.0.1", port: 7400 }));
+        assert_eq!(Address::parse("node-1.rack:0"), Ok(Address { host: "node-1.rack", port: 0 }));
+        assert_eq!(Address::parse("[::1]:7400"), Ok(Address { host: "::1", port: 7400 }));
         assert!(Address::parse("0.0.0.0:7400").unwrap().is_wildcard());
         assert!(Address::parse("[::]:7400").unwrap().is_wildcard());
         assert!(!Address::parse("localhost:7400").unwrap().is_wildcard());

@@ -9,18 +9,12 @@ use crate::{Origin, Problem};
 
 /// Variables with our prefix that set no key, and what they are for. A `*` at the end stands for anything.
 pub const IGNORED_VARIABLES: &[(&str, &str)] = &[
-    (
-        "FARROW_CONFIG",
-        "path of the configuration file, when there is no --config",
-    ),
+    ("FARROW_CONFIG", "path of the configuration file, when there is no --config"),
     ("FARROW_BLESS", "tests rewrite the documents they compare"),
     ("FARROW_TEST_*", "settings of tests"),
     ("FARROW_BENCH_*", "settings of benchmark scripts"),
     ("FARROW_RXE_*", "settings of the scripts that set up Soft-RoCE"),
-    (
-        "FARROW_GUEST_*",
-        "settings of the scripts that start a virtual machine",
-    ),
+    ("FARROW_GUEST_*", "settings of the scripts that start a virtual machine"),
 ];
 
 const PREFIX: &str = "FARROW_";
@@ -53,20 +47,11 @@ pub(crate) fn settings(variables: impl Iterator<Item = (String, String)>) -> (La
                 key.kind.parse(&value)
             };
             match parsed {
-                Ok(value) => layer.settings.push(Setting {
-                    key: index,
-                    value,
-                    origin,
-                }),
+                Ok(value) => layer.settings.push(Setting { key: index, value, origin }),
                 Err(reason) => layer.problems.push(Problem::value(key, &value, origin, reason)),
             }
         } else if let Some(hint) = mistaken(&name) {
-            layer.problems.push(Problem::Unknown {
-                origin,
-                what: "variable",
-                name,
-                hint,
-            });
+            layer.problems.push(Problem::Unknown { origin, what: "variable", name, hint });
         }
     }
     (layer, file)
@@ -74,19 +59,15 @@ pub(crate) fn settings(variables: impl Iterator<Item = (String, String)>) -> (La
 
 /// Whether a variable that sets no key was meant to: it names one of our sections, or is very like one of ours.
 fn mistaken(name: &str) -> Option<String> {
-    if IGNORED_VARIABLES
-        .iter()
-        .any(|(pattern, _)| match pattern.strip_suffix('*') {
-            Some(prefix) => name.starts_with(prefix),
-            None => name == *pattern,
-        })
-    {
+    if IGNORED_VARIABLES.iter().any(|(pattern, _)| match pattern.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == *pattern,
+    }) {
         return None;
     }
     let rest = name.strip_prefix(PREFIX)?.to_ascii_lowercase();
     let section = SECTIONS.iter().map(|section| section.name).find(|section| {
-        rest.strip_prefix(section)
-            .is_some_and(|behind| behind.is_empty() || behind.starts_with('_'))
+        rest.strip_prefix(section).is_some_and(|behind| behind.is_empty() || behind.starts_with('_'))
     });
     let candidates: Vec<String> = KEYS
         .iter()

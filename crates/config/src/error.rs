@@ -18,11 +18,7 @@ impl ConfigError {
     }
 
     pub(crate) fn unless_empty(problems: Vec<Problem>) -> Result<(), ConfigError> {
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigError { problems })
-        }
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
     }
 }
 
@@ -100,24 +96,12 @@ pub enum Problem {
 
 impl Problem {
     pub(crate) fn value(key: &Key, value: &str, origin: Origin, reason: String) -> Problem {
-        let value = if key.kind == crate::Kind::Secret {
-            "(not shown)".to_owned()
-        } else {
-            format!("{value:?}")
-        };
-        Problem::Value {
-            key: key.path(),
-            value,
-            origin,
-            reason,
-            accepted: key.kind.accepted(),
-        }
+        let value =
+            if key.kind == crate::Kind::Secret { "(not shown)".to_owned() } else { format!("{value:?}") };
+        Problem::Value { key: key.path(), value, origin, reason, accepted: key.kind.accepted() }
     }
 }
 
 fn places(keys: &[(String, Origin)]) -> String {
-    keys.iter()
-        .map(|(key, origin)| format!("{key}: {origin}"))
-        .collect::<Vec<_>>()
-        .join("; ")
+    keys.iter().map(|(key, origin)| format!("{key}: {origin}")).collect::<Vec<_>>().join("; ")
 }

@@ -42,24 +42,13 @@ impl fmt::Display for FileChoice {
         match self {
             FileChoice::Flag(path) => write!(f, "configuration file {} (named by --config)", path.display()),
             FileChoice::Environment(path) => {
-                write!(
-                    f,
-                    "configuration file {} (named by FARROW_CONFIG)",
-                    path.display()
-                )
+                write!(f, "configuration file {} (named by FARROW_CONFIG)", path.display())
             }
             FileChoice::Found(path) => {
-                write!(
-                    f,
-                    "configuration file {} (found in the working directory)",
-                    path.display()
-                )
+                write!(f, "configuration file {} (found in the working directory)", path.display())
             }
             FileChoice::None => {
-                write!(
-                    f,
-                    "no configuration file (no --config, no FARROW_CONFIG, no ./{DEFAULT_FILE})"
-                )
+                write!(f, "no configuration file (no --config, no FARROW_CONFIG, no ./{DEFAULT_FILE})")
             }
         }
     }
@@ -83,14 +72,8 @@ pub(crate) fn read(
             return (FileChoice::None, Layer::default());
         }
         Err(error) => {
-            let problem = Problem::Unreadable {
-                choice: choice.to_string(),
-                reason: error.to_string(),
-            };
-            Layer {
-                settings: Vec::new(),
-                problems: vec![problem],
-            }
+            let problem = Problem::Unreadable { choice: choice.to_string(), reason: error.to_string() };
+            Layer { settings: Vec::new(), problems: vec![problem] }
         }
     };
     (choice, layer)
@@ -100,10 +83,7 @@ pub(crate) fn read(
 pub(crate) fn settings(text: &str, path: &Path) -> Layer {
     let mut layer = Layer::default();
     let line_at = |offset: usize| text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1;
-    let origin = |offset: usize| Origin::File {
-        path: path.to_owned(),
-        line: line_at(offset),
-    };
+    let origin = |offset: usize| Origin::File { path: path.to_owned(), line: line_at(offset) };
 
     let table = match DeTable::parse(text) {
         Ok(table) => table.into_inner(),
@@ -142,24 +122,15 @@ pub(crate) fn settings(text: &str, path: &Path) -> Layer {
         for (key_name, toml) in keys {
             let at = key_name.span().start;
             let key_name = key_name.get_ref().as_ref();
-            let Some(index) = KEYS
-                .iter()
-                .position(|key| key.section == name && key.name == key_name)
-            else {
+            let Some(index) = KEYS.iter().position(|key| key.section == name && key.name == key_name) else {
                 layer.problems.push(unknown_key(name, key_name, origin(at)));
                 continue;
             };
             match Value::from_toml(KEYS[index].kind, toml.get_ref()) {
-                Ok(value) => layer.settings.push(Setting {
-                    key: index,
-                    value,
-                    origin: origin(at),
-                }),
+                Ok(value) => layer.settings.push(Setting { key: index, value, origin: origin(at) }),
                 Err(reason) => {
                     let written = text.get(toml.span()).unwrap_or_default().trim_matches('"');
-                    layer
-                        .problems
-                        .push(Problem::value(&KEYS[index], written, origin(at), reason));
+                    layer.problems.push(Problem::value(&KEYS[index], written, origin(at), reason));
                 }
             }
         }
@@ -173,45 +144,21 @@ fn unknown_section(name: &str, origin: Origin) -> Problem {
     } else if let Some(known) = closest(name, SECTIONS.iter().map(|section| section.name)) {
         format!(", did you mean [{known}]?")
     } else {
-        format!(
-            "; there are {}",
-            SECTIONS
-                .iter()
-                .map(|section| section.name)
-                .collect::<Vec<_>>()
-                .join(", ")
-        )
+        format!("; there are {}", SECTIONS.iter().map(|section| section.name).collect::<Vec<_>>().join(", "))
     };
-    Problem::Unknown {
-        origin,
-        what: "section",
-        name: name.to_owned(),
-        hint,
-    }
+    Problem::Unknown { origin, what: "section", name: name.to_owned(), hint }
 }
 
 fn unknown_key(section: &str, name: &str, origin: Origin) -> Problem {
     let hint = if let Some(key) = KEYS.iter().find(|key| key.name == name) {
         format!(", did you mean {}?", key.path())
-    } else if let Some(known) = closest(
-        name,
-        KEYS.iter()
-            .filter(|key| key.section == section)
-            .map(|key| key.name),
-    ) {
+    } else if let Some(known) =
+        closest(name, KEYS.iter().filter(|key| key.section == section).map(|key| key.name))
+    {
         format!(", did you mean {section}.{known}?")
     } else {
-        let known: Vec<_> = KEYS
-            .iter()
-            .filter(|key| key.section == section)
-            .map(|key| key.name)
-            .collect();
+        let known: Vec<_> = KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect();
         format!("; [{section}] has {}", known.join(", "))
     };
-    Problem::Unknown {
-        origin,
-        what: "key",
-        name: format!("{section}.{name}"),
-        hint,
-    }
+    Problem::Unknown { origin, what: "key", name: format!("{section}.{name}"), hint }
 }

@@ -17,45 +17,36 @@ const CONFIG_FLAG: &str = "config";
 /// When a section does not exist: the names are the program's own.
 pub fn args(command: Command, sections: &[&str]) -> Command {
     for section in sections {
-        assert!(
-            SECTIONS.iter().any(|known| known.name == *section),
-            "the schema has no section {section}"
-        );
+        assert!(SECTIONS.iter().any(|known| known.name == *section), "the schema has no section {section}");
     }
     let config = Arg::new(CONFIG_FLAG)
         .long(CONFIG_FLAG)
         .value_name("PATH")
         .help("Configuration file [default: ./farrow.toml if there is one] [env: FARROW_CONFIG]");
-    KEYS.iter()
-        .filter(|key| sections.contains(&key.section))
-        .fold(command.arg(config), |command, key| {
-            let default = match key.default {
-                "" => "none",
-                default => default,
-            };
-            let mut arg = Arg::new(key.flag())
-                .long(key.flag())
-                .value_name(key.kind.placeholder())
-                .help_heading(format!("Section {}", key.section))
-                .help(format!(
-                    "{} [default: {default}] [env: {}]",
-                    key.doc,
-                    key.variable()
-                ))
-                .long_help(format!(
-                    "{}\nAccepted: {}\n[default: {default}] [env: {}]",
-                    key.doc,
-                    key.kind.accepted(),
-                    key.variable()
-                ));
-            if key.kind == Kind::List {
-                arg = arg.action(ArgAction::Append);
-            }
-            if let Kind::Integer { min: ..0, .. } = key.kind {
-                arg = arg.allow_negative_numbers(true);
-            }
-            command.arg(arg)
-        })
+    KEYS.iter().filter(|key| sections.contains(&key.section)).fold(command.arg(config), |command, key| {
+        let default = match key.default {
+            "" => "none",
+            default => default,
+        };
+        let mut arg = Arg::new(key.flag())
+            .long(key.flag())
+            .value_name(key.kind.placeholder())
+            .help_heading(format!("Section {}", key.section))
+            .help(format!("{} [default: {default}] [env: {}]", key.doc, key.variable()))
+            .long_help(format!(
+                "{}\nAccepted: {}\n[default: {default}] [env: {}]",
+                key.doc,
+                key.kind.accepted(),
+                key.variable()
+            ));
+        if key.kind == Kind::List {
+            arg = arg.action(ArgAction::Append);
+        }
+        if let Kind::Integer { min: ..0, .. } = key.kind {
+            arg = arg.allow_negative_numbers(true);
+        }
+        command.arg(arg)
+    })
 }
 
 /// What the flags set, what is wrong with them, and the configuration file they name.
@@ -69,17 +60,11 @@ pub(crate) fn settings(matches: &ArgMatches) -> (Layer, Option<PathBuf>) {
         let text = written.join(",");
         let origin = Origin::Flag { name };
         match key.kind.parse(&text) {
-            Ok(value) => layer.settings.push(Setting {
-                key: index,
-                value,
-                origin,
-            }),
+            Ok(value) => layer.settings.push(Setting { key: index, value, origin }),
             Err(reason) => layer.problems.push(Problem::value(key, &text, origin, reason)),
         }
     }
-    let file = values(matches, CONFIG_FLAG)
-        .and_then(|mut paths| paths.pop())
-        .map(PathBuf::from);
+    let file = values(matches, CONFIG_FLAG).and_then(|mut paths| paths.pop()).map(PathBuf::from);
     (layer, file)
 }
 

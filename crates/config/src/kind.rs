@@ -67,33 +67,21 @@ impl Kind {
             },
             Kind::Integer { .. } => {
                 let digits: String = word.chars().filter(|&c| c != '_').collect();
-                Value::Integer(
-                    digits
-                        .parse()
-                        .map_err(|_| "it is not a whole number".to_owned())?,
-                )
+                Value::Integer(digits.parse().map_err(|_| "it is not a whole number".to_owned())?)
             }
             Kind::Ratio => Value::Ratio(word.parse().map_err(|_| "it is not a number".to_owned())?),
             Kind::Choice(words) => match words.iter().find(|known| **known == word) {
                 Some(known) => Value::Choice(known),
                 None => {
-                    return Err(format!(
-                        "there is no such choice{}",
-                        crate::suggest::hint(word, words)
-                    ));
+                    return Err(format!("there is no such choice{}", crate::suggest::hint(word, words)));
                 }
             },
             Kind::List => Value::List(
-                text.split(',')
-                    .map(str::trim)
-                    .filter(|item| !item.is_empty())
-                    .map(str::to_owned)
-                    .collect(),
+                text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect(),
             ),
-            Kind::Policy => Value::Policy(
-                word.parse()
-                    .map_err(|error: farrow_layout::PolicyError| error.to_string())?,
-            ),
+            Kind::Policy => {
+                Value::Policy(word.parse().map_err(|error: farrow_layout::PolicyError| error.to_string())?)
+            }
         };
         self.check(&value)?;
         Ok(value)
@@ -139,10 +127,7 @@ impl Kind {
             Kind::Ratio => "a number, 0 to 1".to_owned(),
             Kind::Choice(words) => format!("one of {}", words.join(", ")),
             Kind::List => "a list: a,b,c in a flag or variable, [\"a\", \"b\", \"c\"] in TOML".to_owned(),
-            Kind::Policy => format!(
-                "replicate:COPIES, 1 to {} copies",
-                farrow_layout::Policy::MAX_COPIES
-            ),
+            Kind::Policy => format!("replicate:COPIES, 1 to {} copies", farrow_layout::Policy::MAX_COPIES),
         }
     }
 
@@ -168,25 +153,13 @@ mod tests {
 
     #[test]
     fn each_kind_reads_its_forms() {
-        let size = Kind::Size {
-            min: 0,
-            max: u64::MAX,
-        };
+        let size = Kind::Size { min: 0, max: u64::MAX };
         assert_eq!(size.parse(" 8GiB "), Ok(Value::Size(8 << 30)));
-        let time = Kind::Duration {
-            min: Duration::ZERO,
-            max: Duration::MAX,
-        };
-        assert_eq!(
-            time.parse("200ms"),
-            Ok(Value::Duration(Duration::from_millis(200)))
-        );
+        let time = Kind::Duration { min: Duration::ZERO, max: Duration::MAX };
+        assert_eq!(time.parse("200ms"), Ok(Value::Duration(Duration::from_millis(200))));
         assert_eq!(Kind::Bool.parse("yes"), Ok(Value::Bool(true)));
         assert_eq!(Kind::Bool.parse("off"), Ok(Value::Bool(false)));
-        let integer = Kind::Integer {
-            min: -1,
-            max: 1_000_000,
-        };
+        let integer = Kind::Integer { min: -1, max: 1_000_000 };
         assert_eq!(integer.parse("1_000_000"), Ok(Value::Integer(1_000_000)));
         assert_eq!(integer.parse("-1"), Ok(Value::Integer(-1)));
         assert_eq!(Kind::Ratio.parse("0.25"), Ok(Value::Ratio(0.25)));
@@ -209,13 +182,7 @@ mod tests {
             (Kind::Integer { min: 0, max: 9 }, "-1"),
             (Kind::Integer { min: 0, max: 9 }, "1.5"),
             (Kind::Integer { min: 0, max: 9 }, ""),
-            (
-                Kind::Integer {
-                    min: i64::MIN,
-                    max: i64::MAX,
-                },
-                "9223372036854775808",
-            ),
+            (Kind::Integer { min: i64::MIN, max: i64::MAX }, "9223372036854775808"),
             (Kind::Ratio, "1.01"),
             (Kind::Ratio, "-0.1"),
             (Kind::Ratio, "NaN"),
@@ -224,20 +191,8 @@ mod tests {
             (Kind::Choice(&["a", "b"]), ""),
             (Kind::Size { min: 10, max: 20 }, "9"),
             (Kind::Size { min: 10, max: 20 }, "21"),
-            (
-                Kind::Duration {
-                    min: Duration::from_secs(1),
-                    max: Duration::from_secs(2),
-                },
-                "999ms",
-            ),
-            (
-                Kind::Duration {
-                    min: Duration::from_secs(1),
-                    max: Duration::from_secs(2),
-                },
-                "3s",
-            ),
+            (Kind::Duration { min: Duration::from_secs(1), max: Duration::from_secs(2) }, "999ms"),
+            (Kind::Duration { min: Duration::from_secs(1), max: Duration::from_secs(2) }, "3s"),
             (Kind::Policy, "raid:5"),
             (Kind::Policy, "replicate:0"),
         ];

@@ -22,19 +22,9 @@ impl Loaded {
         let origins = KEYS
             .iter()
             .zip(config.to_values())
-            .map(|(key, value)| {
-                if value == key.default_value() {
-                    Origin::Default
-                } else {
-                    Origin::Program
-                }
-            })
+            .map(|(key, value)| if value == key.default_value() { Origin::Default } else { Origin::Program })
             .collect();
-        Loaded {
-            config,
-            origins,
-            file: FileChoice::None,
-        }
+        Loaded { config, origins, file: FileChoice::None }
     }
 
     /// Where a value comes from.
@@ -121,9 +111,5 @@ pub(crate) fn from_layers(layers: Vec<Layer>, file: FileChoice) -> Result<Loaded
         problems = validate::together(&config, |index| origins[index].clone());
     }
     ConfigError::unless_empty(problems)?;
-    Ok(Loaded {
-        config,
-        origins,
-        file,
-    })
+    Ok(Loaded { config, origins, file })
 }

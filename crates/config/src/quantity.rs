@@ -2,13 +2,8 @@
 
 use std::time::Duration;
 
-const SIZE_UNITS: &[(&str, u64)] = &[
-    ("TiB", 1 << 40),
-    ("GiB", 1 << 30),
-    ("MiB", 1 << 20),
-    ("KiB", 1 << 10),
-    ("B", 1),
-];
+const SIZE_UNITS: &[(&str, u64)] =
+    &[("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 const TIME_UNITS: &[(&str, u64)] = &[
     ("h", 3_600_000_000_000),
@@ -24,28 +19,20 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let (count, unit) = split(text)?;
     let scale = match unit {
         "" => 1,
-        _ => match SIZE_UNITS
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(unit))
-        {
+        _ => match SIZE_UNITS.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit)) {
             Some((_, scale)) => *scale,
             None => {
                 return Err(match unit.to_ascii_uppercase().as_str() {
                     "K" | "KB" => format!("`{unit}` may mean 1000 or 1024, write KiB for 1024 bytes"),
                     "M" | "MB" | "G" | "GB" | "T" | "TB" => {
-                        format!(
-                            "`{unit}` may count in 1000 or 1024, write {}iB for the latter",
-                            &unit[..1]
-                        )
+                        format!("`{unit}` may count in 1000 or 1024, write {}iB for the latter", &unit[..1])
                     }
                     _ => format!("`{unit}` is not a unit of size"),
                 });
             }
         },
     };
-    count
-        .checked_mul(scale)
-        .ok_or_else(|| "it exceeds 64 bits".to_owned())
+    count.checked_mul(scale).ok_or_else(|| "it exceeds 64 bits".to_owned())
 }
 
 /// Writes a size in the largest unit that divides it.
@@ -56,11 +43,7 @@ pub(crate) fn print_size(size: u64) -> String {
 /// Reads `10s`, `200ms`, `5us`, `100ns`, `5m` or `1h`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (count, unit) = split(text)?;
-    let unit = if unit == "µs" || unit == "μs" {
-        "us"
-    } else {
-        unit
-    };
+    let unit = if unit == "µs" || unit == "μs" { "us" } else { unit };
     match TIME_UNITS.iter().find(|(name, _)| *name == unit) {
         Some((_, scale)) => match count.checked_mul(*scale) {
             Some(nanoseconds) => Ok(Duration::from_nanos(nanoseconds)),
@@ -73,11 +56,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 
 /// Writes a time in the largest unit that divides it. What exceeds 64 bits of nanoseconds, 584 years, is cut there.
 pub(crate) fn print_duration(time: Duration) -> String {
-    print(
-        u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
-        TIME_UNITS,
-        "0s",
-    )
+    print(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), TIME_UNITS, "0s")
 }
 
 fn print(quantity: u64, units: &[(&str, u64)], zero: &str) -> String {
@@ -93,9 +72,7 @@ fn print(quantity: u64, units: &[(&str, u64)], zero: &str) -> String {
 
 /// Parts the digits from the unit behind them.
 fn split(text: &str) -> Result<(u64, &str), String> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && c != '_')
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
     if unit.starts_with(['.', ',']) {
         return Err("it has a fraction, write a whole number of a smaller unit".to_owned());
@@ -169,11 +146,7 @@ mod tests {
             ("7ns", 7),
             ("0s", 0),
         ] {
-            assert_eq!(
-                parse_duration(text),
-                Ok(Duration::from_nanos(nanoseconds)),
-                "{text}"
-            );
+            assert_eq!(parse_duration(text), Ok(Duration::from_nanos(nanoseconds)), "{text}");
         }
         assert_eq!(parse_duration("2m"), parse_duration("120s"));
         assert_eq!(parse_duration("1h"), parse_duration("60m"));
@@ -181,19 +154,9 @@ mod tests {
 
     #[test]
     fn times_refuse_overflow_and_nonsense() {
-        for text in [
-            "",
-            "10",
-            "s",
-            "-1s",
-            "1.5s",
-            "10 fortnights",
-            "1M",
-            "1S",
-            "18446744074s",
-            "5124096h",
-            "infs",
-        ] {
+        for text in
+            ["", "10", "s", "-1s", "1.5s", "10 fortnights", "1M", "1S", "18446744074s", "5124096h", "infs"]
+        {
             assert!(parse_duration(text).is_err(), "{text:?}");
         }
     }

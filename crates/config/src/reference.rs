@@ -29,11 +29,8 @@ pub fn render_markdown() -> String {
         write!(page, "\n## `[{}]`\n\n{}\n\n", section.name, section.doc).expect("a string takes everything");
         page.push_str("| key, flag, variable | meaning | accepted | default |\n| --- | --- | --- | --- |\n");
         for key in KEYS.iter().filter(|key| key.section == section.name) {
-            let default = if key.default.is_empty() {
-                "none".to_owned()
-            } else {
-                format!("`{}`", key.default)
-            };
+            let default =
+                if key.default.is_empty() { "none".to_owned() } else { format!("`{}`", key.default) };
             writeln!(
                 page,
                 "| `{}`<br>`--{}`<br>`{}` | {} | {} | {default} |",

@@ -55,9 +55,7 @@ impl Key {
 
     /// The default as a value.
     pub fn default_value(&self) -> Value {
-        self.kind
-            .parse(self.default)
-            .expect("the schema's defaults fit their kinds, which a test checks")
+        self.kind.parse(self.default).expect("the schema's defaults fit their kinds, which a test checks")
     }
 }
 
@@ -86,11 +84,8 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with the text.
     pub fn from_toml_str(text: &str) -> Result<Config, ConfigError> {
-        load::from_layers(
-            vec![file::settings(text, "<text>".as_ref())],
-            file::FileChoice::None,
-        )
-        .map(|loaded| loaded.config)
+        load::from_layers(vec![file::settings(text, "<text>".as_ref())], file::FileChoice::None)
+            .map(|loaded| loaded.config)
     }
 
     /// Checks a configuration that was put together by a program: each value by itself, and all together.
@@ -292,24 +287,9 @@ mod tests {
     #[test]
     fn every_default_and_example_fits_its_kind() {
         for key in KEYS {
-            assert_eq!(
-                key.kind.parse(key.default).err(),
-                None,
-                "default of {}",
-                key.path()
-            );
-            assert_eq!(
-                key.kind.parse(key.example).err(),
-                None,
-                "example of {}",
-                key.path()
-            );
-            assert_ne!(
-                key.example,
-                key.default,
-                "the example of {} shows nothing new",
-                key.path()
-            );
+            assert_eq!(key.kind.parse(key.default).err(), None, "default of {}", key.path());
+            assert_eq!(key.kind.parse(key.example).err(), None, "example of {}", key.path());
+            assert_ne!(key.example, key.default, "the example of {} shows nothing new", key.path());
         }
     }
 
@@ -320,18 +300,9 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_variables_stay_unambiguous() {
-        assert_eq!(
-            KEYS.iter().map(Key::path).collect::<HashSet<_>>().len(),
-            KEYS.len()
-        );
-        assert_eq!(
-            KEYS.iter().map(Key::flag).collect::<HashSet<_>>().len(),
-            KEYS.len()
-        );
-        assert_eq!(
-            KEYS.iter().map(Key::variable).collect::<HashSet<_>>().len(),
-            KEYS.len()
-        );
+        assert_eq!(KEYS.iter().map(Key::path).collect::<HashSet<_>>().len(), KEYS.len());
+        assert_eq!(KEYS.iter().map(Key::flag).collect::<HashSet<_>>().len(), KEYS.len());
+        assert_eq!(KEYS.iter().map(Key::variable).collect::<HashSet<_>>().len(), KEYS.len());
     }
 
     #[test]
@@ -345,26 +316,15 @@ mod tests {
     #[test]
     fn documentation_is_one_line_that_ends_as_a_sentence() {
         for key in KEYS {
-            assert!(
-                key.doc.ends_with('.') && !key.doc.contains('\n'),
-                "{}",
-                key.path()
-            );
+            assert!(key.doc.ends_with('.') && !key.doc.contains('\n'), "{}", key.path());
             assert!(!key.doc.starts_with(' '), "{}", key.path());
-            assert!(
-                !key.doc.contains('|'),
-                "{} would break a table of docs/config.md",
-                key.path()
-            );
+            assert!(!key.doc.contains('|'), "{} would break a table of docs/config.md", key.path());
         }
     }
 
     #[test]
     fn values_and_structs_are_two_forms_of_one_thing() {
-        let values: Vec<_> = KEYS
-            .iter()
-            .map(|key| key.kind.parse(key.example).unwrap())
-            .collect();
+        let values: Vec<_> = KEYS.iter().map(|key| key.kind.parse(key.example).unwrap()).collect();
         assert_eq!(Config::from_values(&values).to_values(), values);
     }
 
@@ -377,10 +337,7 @@ mod tests {
         assert_eq!(config.cluster.secret, None);
         assert_eq!(config.node.memory, 1 << 30);
         assert_eq!(config.node.advertised(), "127.0.0.1:7400");
-        assert_eq!(
-            (config.fabric.chosen_port(), config.fabric.chosen_gid_index()),
-            (None, None)
-        );
+        assert_eq!((config.fabric.chosen_port(), config.fabric.chosen_gid_index()), (None, None));
         assert_eq!(config.fabric.inline, 220);
         assert_eq!(config.client.deadline, Duration::from_secs(2));
         assert_eq!(config.client.spin, Duration::from_micros(50));

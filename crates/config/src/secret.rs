@@ -44,10 +44,7 @@ impl Cluster {
         let (text, place) = match (&self.secret, &self.secret_file) {
             (Some(_), Some(_)) => return Err(SecretError::Both),
             (None, None) => return Err(SecretError::Missing),
-            (Some(text), None) => (
-                Zeroizing::new(text.0.as_bytes().to_vec()),
-                "cluster.secret".to_owned(),
-            ),
+            (Some(text), None) => (Zeroizing::new(text.0.as_bytes().to_vec()), "cluster.secret".to_owned()),
             (None, Some(path)) => (read_file(path)?, path.display().to_string()),
         };
         Secret::from_bytes(text.trim_ascii()).map_err(|source| SecretError::TooShort { place, source })
@@ -55,28 +52,17 @@ impl Cluster {
 }
 
 fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, SecretError> {
-    let unreadable = |source| SecretError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
+    let unreadable = |source| SecretError::Unreadable { path: path.to_owned(), source };
     let file = File::open(path).map_err(unreadable)?;
     // Of the open file, not of the path, which may name another file by now.
     let mode = file.metadata().map_err(unreadable)?.permissions().mode();
     if mode & OTHERS != 0 {
-        return Err(SecretError::Exposed {
-            path: path.to_owned(),
-            mode: mode & 0o7777,
-        });
+        return Err(SecretError::Exposed { path: path.to_owned(), mode: mode & 0o7777 });
     }
     let mut text = Zeroizing::new(Vec::new());
-    let read = file
-        .take(MAX_FILE_LEN + 1)
-        .read_to_end(&mut text)
-        .map_err(unreadable)?;
+    let read = file.take(MAX_FILE_LEN + 1).read_to_end(&mut text).map_err(unreadable)?;
     if read as u64 > MAX_FILE_LEN {
-        return Err(SecretError::TooLong {
-            path: path.to_owned(),
-        });
+        return Err(SecretError::TooLong { path: path.to_owned() });
     }
     Ok(text)
 }

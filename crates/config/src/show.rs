@@ -11,12 +11,7 @@ use crate::{Loaded, Value};
 
 /// One line a key: its name, value, origin and meaning.
 pub fn render_table(loaded: &Loaded) -> String {
-    let mut rows = vec![[
-        "KEY".to_owned(),
-        "VALUE".to_owned(),
-        "ORIGIN".to_owned(),
-        "MEANING".to_owned(),
-    ]];
+    let mut rows = vec![["KEY".to_owned(), "VALUE".to_owned(), "ORIGIN".to_owned(), "MEANING".to_owned()]];
     rows.extend(loaded.entries().map(|(key, value, origin)| {
         // An empty cell would look like a lost one.
         let value = match value.to_string() {
@@ -25,20 +20,12 @@ pub fn render_table(loaded: &Loaded) -> String {
         };
         [key.path(), value, origin.to_string(), key.doc.to_owned()]
     }));
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let (key_width, value_width, origin_width) = (width(0), width(1), width(2));
     let mut table = String::new();
     for [key, value, origin, doc] in &rows {
-        writeln!(
-            table,
-            "{key:key_width$}  {value:value_width$}  {origin:origin_width$}  {doc}"
-        )
-        .expect("a string takes everything");
+        writeln!(table, "{key:key_width$}  {value:value_width$}  {origin:origin_width$}  {doc}")
+            .expect("a string takes everything");
     }
     table
 }
@@ -56,10 +43,8 @@ pub fn render_toml(loaded: &Loaded) -> String {
                 (Some(written), _) => format!("{} = {written}", key.name),
                 (None, Value::Secret(_)) => format!("# {} is set and not shown", key.name),
                 (None, _) => {
-                    let example = key
-                        .kind
-                        .parse(key.example)
-                        .expect("examples fit their kinds, which a test checks");
+                    let example =
+                        key.kind.parse(key.example).expect("examples fit their kinds, which a test checks");
                     let example = example.to_toml().unwrap_or_else(|| format!("{:?}", key.example));
                     format!("# {} = {example}", key.name)
                 }
@@ -86,10 +71,7 @@ pub fn to_json(loaded: &Loaded) -> serde_json::Value {
             .entries()
             .filter(|(key, ..)| key.section == section.name)
             .map(|(key, value, origin)| {
-                (
-                    key.name.to_owned(),
-                    json!({ "value": json_value(&value), "origin": origin.to_string() }),
-                )
+                (key.name.to_owned(), json!({ "value": json_value(&value), "origin": origin.to_string() }))
             })
             .collect();
         sections.insert(section.name.to_owned(), keys.into());

@@ -20,11 +20,7 @@ pub(crate) fn program(config: &Config) -> Vec<Problem> {
             Some(Problem::value(key, &value.to_string(), Origin::Program, reason))
         })
         .collect();
-    if alone.is_empty() {
-        together(config, |_| Origin::Program)
-    } else {
-        alone
-    }
+    if alone.is_empty() { together(config, |_| Origin::Program) } else { alone }
 }
 
 /// Checks what no value shows by itself. `origin` tells where the value of a position in [`KEYS`] comes from.
@@ -92,10 +88,9 @@ pub(crate) fn together(config: &Config, origin: impl Fn(usize) -> Origin) -> Vec
     let mut seen = HashSet::new();
     for node in &cluster.nodes {
         match Address::parse(node) {
-            Err(reason) => report(
-                &[("cluster", "nodes")],
-                format!("cluster.nodes lists \"{node}\": {reason}"),
-            ),
+            Err(reason) => {
+                report(&[("cluster", "nodes")], format!("cluster.nodes lists \"{node}\": {reason}"))
+            }
             Ok(address) if address.port == 0 => {
                 report(
                     &[("cluster", "nodes")],
@@ -118,10 +113,7 @@ pub(crate) fn together(config: &Config, origin: impl Fn(usize) -> Origin) -> Vec
 
     let node = &config.node;
     match Address::parse(&node.listen) {
-        Err(reason) => report(
-            &[("node", "listen")],
-            format!("node.listen is \"{}\": {reason}", node.listen),
-        ),
+        Err(reason) => report(&[("node", "listen")], format!("node.listen is \"{}\": {reason}", node.listen)),
         Ok(address) if address.is_wildcard() && node.advertise.is_none() => report(
             &[("node", "listen"), ("node", "advertise")],
             format!(
@@ -134,10 +126,9 @@ pub(crate) fn together(config: &Config, origin: impl Fn(usize) -> Origin) -> Vec
     }
     if let Some(advertise) = &node.advertise {
         match Address::parse(advertise) {
-            Err(reason) => report(
-                &[("node", "advertise")],
-                format!("node.advertise is \"{advertise}\": {reason}"),
-            ),
+            Err(reason) => {
+                report(&[("node", "advertise")], format!("node.advertise is \"{advertise}\": {reason}"))
+            }
             Ok(address) if address.is_wildcard() || address.port == 0 => report(
                 &[("node", "advertise")],
                 format!(
@@ -187,24 +178,15 @@ mod tests {
             c.cluster.secret = Some(SecretText::new("hunter2hunter2hunter2"));
             c.cluster.secret_file = Some("secret".into());
         });
-        assert!(
-            message.contains("both set") && !message.contains("hunter2"),
-            "{message}"
-        );
+        assert!(message.contains("both set") && !message.contains("hunter2"), "{message}");
         let message = refused(|c| c.cluster.block_size = 192 << 10);
         assert!(message.contains("set 128KiB or 256KiB"), "{message}");
         let message = refused(|c| c.cluster.extent_size = 1000);
         assert!(message.contains("set 1KiB"), "{message}");
         let message = refused(|c| c.cluster.extent_size = 512 << 10);
-        assert!(
-            message.contains("extent_size is 512KiB and a block only 256KiB"),
-            "{message}"
-        );
+        assert!(message.contains("extent_size is 512KiB and a block only 256KiB"), "{message}");
         let message = refused(|c| c.cluster.nodes = nodes(&["a:1", "b:1"]));
-        assert!(
-            message.contains("replicate:3 needs 3 memory nodes and cluster.nodes lists 2"),
-            "{message}"
-        );
+        assert!(message.contains("replicate:3 needs 3 memory nodes and cluster.nodes lists 2"), "{message}");
         let message = refused(|c| c.cluster.nodes = nodes(&["a:1", "b:1", "A:1"]));
         assert!(message.contains("\"A:1\" twice"), "{message}");
         let message = refused(|c| c.cluster.nodes = nodes(&["a:1", "b:1", "c"]));
@@ -223,10 +205,7 @@ mod tests {
             c.fabric.transport = Transport::Shm;
             c.fabric.require = Require::Rdma;
         });
-        assert!(
-            message.contains("fabric.transport is shm and fabric.require rdma"),
-            "{message}"
-        );
+        assert!(message.contains("fabric.transport is shm and fabric.require rdma"), "{message}");
     }
 
     #[test]

@@ -79,14 +79,7 @@ impl Value {
             Value::Unset | Value::Secret(_) => return None,
             Value::Bool(_) | Value::Integer(_) | Value::Ratio(_) => self.to_string(),
             Value::List(items) => {
-                format!(
-                    "[{}]",
-                    items
-                        .iter()
-                        .map(|item| quote(item))
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                )
+                format!("[{}]", items.iter().map(|item| quote(item)).collect::<Vec<_>>().join(", "))
             }
             Value::Text(_) | Value::Size(_) | Value::Duration(_) | Value::Choice(_) | Value::Policy(_) => {
                 quote(&self.to_string())
@@ -169,8 +162,7 @@ macro_rules! optional_field {
                 }
             }
             fn to_value(&self, _: Kind) -> Value {
-                self.as_ref()
-                    .map_or(Value::Unset, |$some| Value::$Variant($to))
+                self.as_ref().map_or(Value::Unset, |$some| Value::$Variant($to))
             }
         }
     };
@@ -222,12 +214,7 @@ mod tests {
     #[test]
     fn text_is_quoted_for_toml() {
         assert_eq!(Value::Text("a\"b\\c".to_owned()).to_toml().unwrap(), r#"'a"b\c'"#);
-        assert_eq!(
-            Value::List(vec!["a".to_owned(), "b".to_owned()])
-                .to_toml()
-                .unwrap(),
-            r#"["a", "b"]"#
-        );
+        assert_eq!(Value::List(vec!["a".to_owned(), "b".to_owned()]).to_toml().unwrap(), r#"["a", "b"]"#);
         assert_eq!(Value::Ratio(1.0).to_toml().unwrap(), "1.0");
     }
 }

@@ -10,9 +10,7 @@ const ALL: &[&str] = &["cluster", "node", "fabric", "client", "log"];
 
 fn load_with(directory: &Path, variables: &[(&str, &str)], flags: &[&str]) -> Result<Loaded, ConfigError> {
     let matches = args(Command::new("farrow"), ALL).get_matches_from([&["farrow"], flags].concat());
-    let variables = variables
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     load_in(directory, &matches, variables)
 }
 
@@ -52,21 +50,12 @@ fn flag_beats_environment_beats_file_beats_default() {
     assert_eq!(loaded.config.node.max_clients, 256);
     assert_eq!(loaded.origin("node", "max_clients"), &Origin::Default);
     assert_eq!(loaded.config.cluster.name, "file");
-    assert_eq!(
-        loaded.origin("cluster", "name").to_string(),
-        "file ./farrow.toml:3"
-    );
+    assert_eq!(loaded.origin("cluster", "name").to_string(), "file ./farrow.toml:3");
     assert_eq!(loaded.origin("log", "level").to_string(), "file ./farrow.toml:9");
     assert_eq!(loaded.config.client.threads, 3);
-    assert_eq!(
-        loaded.origin("client", "threads").to_string(),
-        "environment FARROW_CLIENT_THREADS"
-    );
+    assert_eq!(loaded.origin("client", "threads").to_string(), "environment FARROW_CLIENT_THREADS");
     assert_eq!(loaded.config.client.deadline.as_secs(), 7);
-    assert_eq!(
-        loaded.origin("client", "deadline").to_string(),
-        "flag --client-deadline"
-    );
+    assert_eq!(loaded.origin("client", "deadline").to_string(), "flag --client-deadline");
 }
 
 #[test]
@@ -78,17 +67,9 @@ fn every_key_can_be_set_in_all_three_places() {
             _ => format!("'{}'", key.example),
         };
         // 0.0.0.0 may only be listened on together with an address to dial.
-        let also = if key.path() == "node.listen" {
-            "advertise = 'a:1'\n"
-        } else {
-            ""
-        };
+        let also = if key.path() == "node.listen" { "advertise = 'a:1'\n" } else { "" };
         let here = directory(&format!("[{}]\n{also}{} = {toml}\n", key.section, key.name));
-        let other = directory(if also.is_empty() {
-            ""
-        } else {
-            "[node]\nadvertise = 'a:1'\n"
-        });
+        let other = directory(if also.is_empty() { "" } else { "[node]\nadvertise = 'a:1'\n" });
         let in_file = load_with(here.path(), &[], &[]).unwrap();
         let in_variable = load_with(other.path(), &[(&key.variable(), key.example)], &[]).unwrap();
         let flag = format!("--{}", key.flag());
@@ -96,18 +77,9 @@ fn every_key_can_be_set_in_all_three_places() {
         assert_ne!(in_file.config, farrow_config::Config::default(), "{}", key.path());
         assert_eq!(in_file.config, in_variable.config, "{}", key.path());
         assert_eq!(in_file.config, in_flag.config, "{}", key.path());
-        assert!(matches!(
-            in_file.origin(key.section, key.name),
-            Origin::File { .. }
-        ));
-        assert!(matches!(
-            in_variable.origin(key.section, key.name),
-            Origin::Environment { .. }
-        ));
-        assert!(matches!(
-            in_flag.origin(key.section, key.name),
-            Origin::Flag { .. }
-        ));
+        assert!(matches!(in_file.origin(key.section, key.name), Origin::File { .. }));
+        assert!(matches!(in_variable.origin(key.section, key.name), Origin::Environment { .. }));
+        assert!(matches!(in_flag.origin(key.section, key.name), Origin::Flag { .. }));
     }
 }
 
@@ -125,31 +97,21 @@ fn file_is_chosen_by_flag_then_variable_then_place() {
     );
     let loaded = load_with(here.path(), &variable, &[]).unwrap();
     assert_eq!(loaded.config.cluster.name, "variable");
-    assert_eq!(
-        loaded.file().to_string(),
-        "configuration file v.toml (named by FARROW_CONFIG)"
-    );
+    assert_eq!(loaded.file().to_string(), "configuration file v.toml (named by FARROW_CONFIG)");
     let loaded = load_with(here.path(), &[("FARROW_CONFIG", "")], &[]).unwrap();
     assert_eq!(loaded.config.cluster.name, "found");
-    assert_eq!(
-        loaded.file().path(),
-        Some(PathBuf::from("./farrow.toml").as_path())
-    );
+    assert_eq!(loaded.file().path(), Some(PathBuf::from("./farrow.toml").as_path()));
 }
 
 #[test]
 fn file_that_was_named_must_be_there() {
     let here = tempfile::tempdir().unwrap();
-    let error = load_with(here.path(), &[], &["--config", "gone.toml"])
-        .unwrap_err()
-        .to_string();
+    let error = load_with(here.path(), &[], &["--config", "gone.toml"]).unwrap_err().to_string();
     assert!(
         error.starts_with("cannot read configuration file gone.toml (named by --config): No such file"),
         "{error}"
     );
-    let error = load_with(here.path(), &[("FARROW_CONFIG", "gone.toml")], &[])
-        .unwrap_err()
-        .to_string();
+    let error = load_with(here.path(), &[("FARROW_CONFIG", "gone.toml")], &[]).unwrap_err().to_string();
     assert!(error.contains("(named by FARROW_CONFIG)"), "{error}");
 }
 
@@ -162,57 +124,21 @@ fn unknown_names_are_errors_with_a_suggestion() {
             &[],
             "file ./farrow.toml:3: there is no key `cluster.blocksize`, did you mean cluster.block_size?",
         ),
-        (
-            "[clutser]",
-            &[],
-            "file ./farrow.toml:1: there is no section `clutser`, did you mean [cluster]?",
-        ),
-        (
-            "threads = 3",
-            &[],
-            "there is no section `threads`, did you mean threads below [client]?",
-        ),
-        (
-            "[cluster]\nthreads = 3",
-            &[],
-            "there is no key `cluster.threads`, did you mean client.threads?",
-        ),
-        (
-            "[log]\ncolour = true",
-            &[],
-            "there is no key `log.colour`; [log] has level, format",
-        ),
-        (
-            "[metrics]",
-            &[],
-            "there is no section `metrics`; there are cluster, node, fabric, client, log",
-        ),
-        (
-            "log = 'info'",
-            &[],
-            "there is no key `log`, but a section: write [log] and its keys below",
-        ),
+        ("[clutser]", &[], "file ./farrow.toml:1: there is no section `clutser`, did you mean [cluster]?"),
+        ("threads = 3", &[], "there is no section `threads`, did you mean threads below [client]?"),
+        ("[cluster]\nthreads = 3", &[], "there is no key `cluster.threads`, did you mean client.threads?"),
+        ("[log]\ncolour = true", &[], "there is no key `log.colour`; [log] has level, format"),
+        ("[metrics]", &[], "there is no section `metrics`; there are cluster, node, fabric, client, log"),
+        ("log = 'info'", &[], "there is no key `log`, but a section: write [log] and its keys below"),
         (
             "",
             &[("FARROW_CLUSTER_NODE", "a:1")],
             "environment FARROW_CLUSTER_NODE: there is no variable `FARROW_CLUSTER_NODE`, \
              did you mean FARROW_CLUSTER_NODES?",
         ),
-        (
-            "",
-            &[("FARROW_LOG_XYZ", "1")],
-            "there are FARROW_LOG_LEVEL, FARROW_LOG_FORMAT",
-        ),
-        (
-            "",
-            &[("FARROW_LOG", "debug")],
-            "there is no variable `FARROW_LOG`",
-        ),
-        (
-            "",
-            &[("FARROW_CLIENTS_THREADS", "2")],
-            "did you mean FARROW_CLIENT_THREADS?",
-        ),
+        ("", &[("FARROW_LOG_XYZ", "1")], "there are FARROW_LOG_LEVEL, FARROW_LOG_FORMAT"),
+        ("", &[("FARROW_LOG", "debug")], "there is no variable `FARROW_LOG`"),
+        ("", &[("FARROW_CLIENTS_THREADS", "2")], "did you mean FARROW_CLIENT_THREADS?"),
     ];
     for (file, variables, expected) in cases {
         let message = problems(file, variables, &[]);
@@ -273,10 +199,7 @@ fn toml_types_are_strict() {
         ("[cluster]\npolicy = 'ec:4,2'", "not supported yet"),
     ] {
         let message = problems(line, &[], &[]);
-        assert!(
-            message.contains(reason) && message.contains("farrow.toml:2"),
-            "{line}: {message}"
-        );
+        assert!(message.contains(reason) && message.contains("farrow.toml:2"), "{line}: {message}");
     }
     let loaded = load_with(
         directory("[cluster]\nblock_size = 0x10_0000\n[client]\ncache_stale_ratio = 1\n").path(),
@@ -284,10 +207,7 @@ fn toml_types_are_strict() {
         &[],
     );
     let config = loaded.unwrap().config;
-    assert_eq!(
-        (config.cluster.block_size, config.client.cache_stale_ratio),
-        (1 << 20, 1.0)
-    );
+    assert_eq!((config.cluster.block_size, config.client.cache_stale_ratio), (1 << 20, 1.0));
 }
 
 #[test]
@@ -315,13 +235,9 @@ fn all_mistakes_are_told_at_once_in_the_order_of_layers() {
     );
     let lines: Vec<_> = message.lines().collect();
     assert_eq!(lines.len(), 5, "{message}");
-    for (line, name) in lines.iter().zip([
-        "cluster.bogus",
-        "cluster.policy",
-        "node.memory",
-        "log.level",
-        "client.spin",
-    ]) {
+    for (line, name) in
+        lines.iter().zip(["cluster.bogus", "cluster.policy", "node.memory", "log.level", "client.spin"])
+    {
         assert!(line.contains(name), "{line}");
     }
 }
@@ -345,12 +261,8 @@ fn conflicts_say_where_both_sides_come_from() {
 #[test]
 fn empty_variable_undoes_what_the_file_sets() {
     let here = directory("[cluster]\nnodes = ['a:1', 'b:1', 'c:1']\n[fabric]\ndevice = 'mlx5_0'\n");
-    let loaded = load_with(
-        here.path(),
-        &[("FARROW_FABRIC_DEVICE", ""), ("FARROW_CLUSTER_NODES", "")],
-        &[],
-    )
-    .unwrap();
+    let loaded =
+        load_with(here.path(), &[("FARROW_FABRIC_DEVICE", ""), ("FARROW_CLUSTER_NODES", "")], &[]).unwrap();
     assert_eq!(loaded.config.fabric.device, None);
     assert!(loaded.config.cluster.nodes.is_empty());
     let message = problems("", &[("FARROW_CLUSTER_NAME", "")], &[]);
@@ -362,13 +274,7 @@ fn list_flags_take_commas_and_repetition() {
     let loaded = load_with(
         directory("").path(),
         &[],
-        &[
-            "--cluster-nodes",
-            "a:1,b:1",
-            "--cluster-nodes=c:1",
-            "--fabric-gid-index",
-            "-1",
-        ],
+        &["--cluster-nodes", "a:1,b:1", "--cluster-nodes=c:1", "--fabric-gid-index", "-1"],
     )
     .unwrap();
     assert_eq!(loaded.config.cluster.nodes, ["a:1", "b:1", "c:1"]);
@@ -377,35 +283,19 @@ fn list_flags_take_commas_and_repetition() {
 #[test]
 fn value_that_is_not_unicode_is_refused() {
     let message = problems("", &[("FARROW_CLUSTER_SECRET", "0123456789abcdef\u{fffd}")], &[]);
-    assert!(
-        message.contains("it is not UTF-8") && !message.contains("0123"),
-        "{message}"
-    );
+    assert!(message.contains("it is not UTF-8") && !message.contains("0123"), "{message}");
 }
 
 #[test]
 fn command_has_the_flags_of_its_sections_only() {
     let mut command = args(Command::new("farrow"), &["log"]);
-    assert!(
-        command
-            .clone()
-            .try_get_matches_from(["farrow", "--log-level", "debug"])
-            .is_ok()
-    );
-    assert!(
-        command
-            .clone()
-            .try_get_matches_from(["farrow", "--node-memory", "1GiB"])
-            .is_err()
-    );
+    assert!(command.clone().try_get_matches_from(["farrow", "--log-level", "debug"]).is_ok());
+    assert!(command.clone().try_get_matches_from(["farrow", "--node-memory", "1GiB"]).is_err());
     let help = command.render_long_help().to_string();
     assert!(help.contains("Section log:"), "{help}");
     assert!(help.contains("Least severe message that is logged."), "{help}");
     assert!(help.contains("[default: info] [env: FARROW_LOG_LEVEL]"), "{help}");
-    assert!(
-        help.contains("Accepted: one of error, warn, info, debug, trace"),
-        "{help}"
-    );
+    assert!(help.contains("Accepted: one of error, warn, info, debug, trace"), "{help}");
 
     // What the command lacks as a flag still comes from the other places.
     let matches = command.try_get_matches_from(["farrow"]).unwrap();
@@ -416,9 +306,6 @@ fn command_has_the_flags_of_its_sections_only() {
 
 #[test]
 fn sections_of_the_tests_are_all_there_are() {
-    assert_eq!(
-        SECTIONS.iter().map(|section| section.name).collect::<Vec<_>>(),
-        ALL
-    );
+    assert_eq!(SECTIONS.iter().map(|section| section.name).collect::<Vec<_>>(), ALL);
     args(Command::new("farrow"), ALL).debug_assert();
 }

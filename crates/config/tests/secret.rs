@@ -14,35 +14,19 @@ fn file(text: impl AsRef<[u8]>, mode: u32) -> (TempDir, Cluster) {
     let path = directory.path().join("farrow.secret");
     std::fs::write(&path, text).unwrap();
     std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-    (
-        directory,
-        Cluster {
-            secret_file: Some(path),
-            ..Cluster::default()
-        },
-    )
+    (directory, Cluster { secret_file: Some(path), ..Cluster::default() })
 }
 
 fn text(secret: &str) -> Cluster {
-    Cluster {
-        secret: Some(SecretText::new(secret)),
-        ..Cluster::default()
-    }
+    Cluster { secret: Some(SecretText::new(secret)), ..Cluster::default() }
 }
 
 #[test]
 fn secret_comes_from_text_or_file_without_its_white_space() {
-    assert_eq!(
-        text(&format!(" {SECRET}\t")).load_secret().unwrap().expose(),
-        SECRET.as_bytes()
-    );
+    assert_eq!(text(&format!(" {SECRET}\t")).load_secret().unwrap().expose(), SECRET.as_bytes());
     for mode in [0o600, 0o400, 0o640] {
         let (_directory, cluster) = file(format!("\n{SECRET}\r\n"), mode);
-        assert_eq!(
-            cluster.load_secret().unwrap().expose(),
-            SECRET.as_bytes(),
-            "{mode:o}"
-        );
+        assert_eq!(cluster.load_secret().unwrap().expose(), SECRET.as_bytes(), "{mode:o}");
     }
 }
 
@@ -51,17 +35,9 @@ fn file_that_everybody_can_reach_is_refused() {
     for mode in [0o644, 0o604, 0o602, 0o601, 0o777] {
         let (_directory, cluster) = file(SECRET, mode);
         let error = cluster.load_secret().unwrap_err();
-        assert!(
-            matches!(error, SecretError::Exposed { mode: found, .. } if found == mode),
-            "{mode:o}"
-        );
+        assert!(matches!(error, SecretError::Exposed { mode: found, .. } if found == mode), "{mode:o}");
         let path = cluster.secret_file.unwrap();
-        assert!(
-            error
-                .to_string()
-                .ends_with(&format!("run `chmod 600 {}`", path.display())),
-            "{error}"
-        );
+        assert!(error.to_string().ends_with(&format!("run `chmod 600 {}`", path.display())), "{error}");
     }
 }
 
@@ -81,16 +57,10 @@ fn missing_double_and_unreadable_secrets_are_told_apart() {
     assert!(matches!(error, SecretError::Missing));
     assert!(error.to_string().contains("/dev/urandom"), "{error}");
 
-    let both = Cluster {
-        secret_file: Some(PathBuf::from("x")),
-        ..text(SECRET)
-    };
+    let both = Cluster { secret_file: Some(PathBuf::from("x")), ..text(SECRET) };
     assert!(matches!(both.load_secret(), Err(SecretError::Both)));
 
-    let gone = Cluster {
-        secret_file: Some(PathBuf::from("/nonexistent/secret")),
-        ..Cluster::default()
-    };
+    let gone = Cluster { secret_file: Some(PathBuf::from("/nonexistent/secret")), ..Cluster::default() };
     let error = gone.load_secret().unwrap_err();
     assert!(matches!(error, SecretError::Unreadable { .. }));
     assert!(error.to_string().contains("/nonexistent/secret"), "{error}");

@@ -28,16 +28,9 @@ fn toml_loads_back_identically() {
 fn toml_comments_lead_every_key() {
     let file = render_toml(&Loaded::from_config(Config::default()));
     for key in KEYS {
-        assert!(
-            file.contains(&format!("# {}\n# Accepted: ", key.doc)),
-            "{}",
-            key.path()
-        );
+        assert!(file.contains(&format!("# {}\n# Accepted: ", key.doc)), "{}", key.path());
     }
-    assert!(
-        file.contains("\n# device = \"mlx5_0\"\n"),
-        "what is not set is shown by its example"
-    );
+    assert!(file.contains("\n# device = \"mlx5_0\"\n"), "what is not set is shown by its example");
     assert!(file.contains("\nblock_size = \"256KiB\"\n"));
 }
 
@@ -46,11 +39,7 @@ fn secret_is_shown_nowhere() {
     let mut config = Config::default();
     config.cluster.secret = Some(SecretText::new("hunter2hunter2hunter2"));
     let loaded = Loaded::from_config(config);
-    let (table, toml, json) = (
-        render_table(&loaded),
-        render_toml(&loaded),
-        to_json(&loaded).to_string(),
-    );
+    let (table, toml, json) = (render_table(&loaded), render_toml(&loaded), to_json(&loaded).to_string());
     for shown in [&table, &toml, &json, &format!("{loaded:?}")] {
         assert!(!shown.contains("hunter2"), "{shown}");
     }
@@ -69,27 +58,13 @@ fn table_is_aligned_and_tells_origins() {
     for title in ["VALUE", "ORIGIN", "MEANING"] {
         let column = header.find(title).unwrap();
         for line in &lines {
-            assert_eq!(
-                line[column - 2..column],
-                [' ', ' '],
-                "{}",
-                line.iter().collect::<String>()
-            );
+            assert_eq!(line[column - 2..column], [' ', ' '], "{}", line.iter().collect::<String>());
             assert_ne!(line[column], ' ', "{}", line.iter().collect::<String>());
         }
     }
-    let device = table
-        .lines()
-        .find(|line| line.starts_with("fabric.device "))
-        .unwrap();
-    assert!(
-        device.contains(" mlx5_0 ") && device.contains(" program "),
-        "{device}"
-    );
-    let port = table
-        .lines()
-        .find(|line| line.starts_with("fabric.port "))
-        .unwrap();
+    let device = table.lines().find(|line| line.starts_with("fabric.device ")).unwrap();
+    assert!(device.contains(" mlx5_0 ") && device.contains(" program "), "{device}");
+    let port = table.lines().find(|line| line.starts_with("fabric.port ")).unwrap();
     assert!(port.contains(" default "), "{port}");
 }
 
@@ -102,10 +77,7 @@ fn json_has_every_key_with_value_and_origin() {
     }
     assert_eq!(json["file"], serde_json::Value::Null);
     assert_eq!(json["config"]["cluster"]["nodes"]["value"][2], "[::1]:1");
-    assert_eq!(
-        json["config"]["cluster"]["secret"]["value"],
-        serde_json::Value::Null
-    );
+    assert_eq!(json["config"]["cluster"]["secret"]["value"], serde_json::Value::Null);
     assert_eq!(json["config"]["cluster"]["block_size"]["value"], "256KiB");
     assert_eq!(json["config"]["fabric"]["gid_index"]["value"], 3);
     assert_eq!(json["config"]["client"]["spin"]["value"], "0s");
@@ -117,10 +89,7 @@ fn entries_follow_the_schema() {
     for ((key, value, _), expected) in loaded.entries().zip(KEYS) {
         assert_eq!(key.path(), expected.path());
         assert_eq!(value, expected.default_value());
-        assert_eq!(
-            matches!(value, Value::Unset),
-            expected.default.is_empty() && expected.name != "nodes"
-        );
+        assert_eq!(matches!(value, Value::Unset), expected.default.is_empty() && expected.name != "nodes");
     }
 }
 

@@ -110,9 +110,7 @@ impl<S: Read + Write + Timeouts> Channel<S> {
                 .map_err(|_| Error::Malformed("this end's message cannot be serialised"))?;
             frame::seal_message(&mut framed, channel.limits.max_message)?;
             let deadline = Deadline::after(channel.limits.message);
-            framed
-                .chunks(MAX_PAYLOAD)
-                .try_for_each(|frame| channel.send_frame(frame, deadline))
+            framed.chunks(MAX_PAYLOAD).try_for_each(|frame| channel.send_frame(frame, deadline))
         })
     }
 
@@ -168,9 +166,7 @@ impl<S: Read + Write + Timeouts> Channel<S> {
     }
 
     fn new(stream: S, noise: HandshakeState, peer: Preamble, limits: Limits) -> Channel<S> {
-        let noise = noise
-            .into_transport_mode()
-            .expect("both handshake messages have passed");
+        let noise = noise.into_transport_mode().expect("both handshake messages have passed");
         Channel {
             stream,
             noise,
@@ -214,17 +210,13 @@ impl<S: Read + Write + Timeouts> Channel<S> {
         match postcard::take_from_bytes(&message) {
             Ok((message, [])) => Ok(Some(message)),
             Ok(_) => Err(Error::Malformed("bytes are left over behind the message")),
-            Err(_) => Err(Error::Malformed(
-                "the bytes are not the message that was expected here",
-            )),
+            Err(_) => Err(Error::Malformed("the bytes are not the message that was expected here")),
         }
     }
 
     fn send_frame(&mut self, plaintext: &[u8], deadline: Deadline) -> Result<(), Error> {
         let len = plaintext.len() + TAG_LEN;
-        let header = u16::try_from(len)
-            .expect("a frame's plaintext is at most MAX_PAYLOAD")
-            .to_le_bytes();
+        let header = u16::try_from(len).expect("a frame's plaintext is at most MAX_PAYLOAD").to_le_bytes();
         self.ciphertext.resize(FRAME_HEADER_LEN + len, 0);
         self.ciphertext[..FRAME_HEADER_LEN].copy_from_slice(&header);
         let written = self
@@ -244,9 +236,7 @@ impl<S: Read + Write + Timeouts> Channel<S> {
     fn receive_body(&mut self, len: u16, deadline: Deadline) -> Result<(), Error> {
         let len = usize::from(len);
         let Some(payload_len) = len.checked_sub(TAG_LEN) else {
-            return Err(Error::Malformed(
-                "a frame is too short for its authentication tag",
-            ));
+            return Err(Error::Malformed("a frame is too short for its authentication tag"));
         };
         self.ciphertext.resize(len, 0);
         self.plaintext.resize(payload_len, 0);
@@ -413,13 +403,9 @@ enum Side {
 fn handshake(secret: &Secret, initiator: Preamble, responder: Preamble, side: Side) -> HandshakeState {
     let prologue = [initiator.to_bytes(), responder.to_bytes()].concat();
     let psk = secret.psk();
-    let builder = Builder::new(
-        NOISE_PATTERN
-            .parse()
-            .expect("the pattern is a constant that snow knows"),
-    )
-    .prologue(&prologue)
-    .psk(0, psk.as_slice());
+    let builder = Builder::new(NOISE_PATTERN.parse().expect("the pattern is a constant that snow knows"))
+        .prologue(&prologue)
+        .psk(0, psk.as_slice());
     match side {
         Side::Initiator => builder.build_initiator(),
         Side::Responder => builder.build_responder(),
@@ -453,19 +439,12 @@ fn receive_handshake<S: Read + Timeouts>(
     }
     let mut frame = [0; HANDSHAKE_LEN];
     read_all(stream, &mut frame, deadline)?;
-    noise
-        .read_message(&frame, &mut [])
-        .map(|_| ())
-        .map_err(|_| Error::WrongSecret)
+    noise.read_message(&frame, &mut []).map(|_| ()).map_err(|_| Error::WrongSecret)
 }
 
 fn check_version(theirs: Preamble) -> Result<(), Error> {
     let ours = Preamble::OURS;
-    if theirs.major == ours.major {
-        Ok(())
-    } else {
-        Err(Error::VersionMismatch { ours, theirs })
-    }
+    if theirs.major == ours.major { Ok(()) } else { Err(Error::VersionMismatch { ours, theirs }) }
 }
 
 fn read_preamble<S: Read + Timeouts>(stream: &mut S, deadline: Deadline) -> Result<Preamble, Error> {
@@ -474,9 +453,7 @@ fn read_preamble<S: Read + Timeouts>(stream: &mut S, deadline: Deadline) -> Resu
     while filled < PREAMBLE_LEN {
         filled += read_some(stream, &mut bytes[filled..], deadline)?;
         if !Preamble::may_begin_with(&bytes[..filled]) {
-            return Err(Error::NotFarrow {
-                seen: bytes[..filled].to_vec(),
-            });
+            return Err(Error::NotFarrow { seen: bytes[..filled].to_vec() });
         }
     }
     Preamble::from_bytes(bytes).ok_or(Error::NotFarrow { seen: bytes.to_vec() })

@@ -44,11 +44,7 @@ pub struct Preamble {
 
 impl Preamble {
     /// What this build says.
-    pub const OURS: Preamble = Preamble {
-        major: 1,
-        minor: 0,
-        features: 0,
-    };
+    pub const OURS: Preamble = Preamble { major: 1, minor: 0, features: 0 };
 
     /// The preamble's bytes.
     pub fn to_bytes(self) -> [u8; PREAMBLE_LEN] {
@@ -89,10 +85,7 @@ pub(crate) fn open_message() -> Vec<u8> {
 pub(crate) fn seal_message(message: &mut [u8], max_message: usize) -> Result<(), FrameError> {
     let len = message.len() - MESSAGE_HEADER_LEN;
     let Some(header) = u32::try_from(len).ok().filter(|_| len <= max_message) else {
-        return Err(FrameError::TooLarge {
-            len: len as u64,
-            max: max_message,
-        });
+        return Err(FrameError::TooLarge { len: len as u64, max: max_message });
     };
     message[..MESSAGE_HEADER_LEN].copy_from_slice(&header.to_le_bytes());
     Ok(())
@@ -111,11 +104,7 @@ pub(crate) struct Assembler {
 
 impl Assembler {
     pub(crate) fn new(max_message: usize) -> Assembler {
-        Assembler {
-            max_message,
-            expected: None,
-            bytes: Vec::new(),
-        }
+        Assembler { max_message, expected: None, bytes: Vec::new() }
     }
 
     /// Takes the next frame's plaintext; says whether the message is complete.
@@ -140,10 +129,7 @@ impl Assembler {
                 match usize::try_from(len) {
                     Ok(expected) if expected <= self.max_message => (expected, body),
                     _ => {
-                        return Err(FrameError::TooLarge {
-                            len: len.into(),
-                            max: self.max_message,
-                        });
+                        return Err(FrameError::TooLarge { len: len.into(), max: self.max_message });
                     }
                 }
             }
@@ -158,11 +144,7 @@ impl Assembler {
 
     /// The message that [`Assembler::push`] called complete.
     pub(crate) fn finish(self) -> Vec<u8> {
-        assert_eq!(
-            Some(self.bytes.len()),
-            self.expected,
-            "only a complete message is taken"
-        );
+        assert_eq!(Some(self.bytes.len()), self.expected, "only a complete message is taken");
         self.bytes
     }
 }
@@ -183,11 +165,7 @@ mod tests {
     #[test]
     fn preamble_bytes_are_frozen() {
         assert_eq!(&Preamble::OURS.to_bytes(), b"FARROWC1\x01\0\0\0\0\0\0\0");
-        let odd = Preamble {
-            major: 0x0102,
-            minor: 0x0304,
-            features: 0x0506_0708,
-        };
+        let odd = Preamble { major: 0x0102, minor: 0x0304, features: 0x0506_0708 };
         assert_eq!(&odd.to_bytes(), b"FARROWC1\x02\x01\x04\x03\x08\x07\x06\x05");
         assert_eq!(Preamble::from_bytes(odd.to_bytes()), Some(odd));
     }
@@ -198,10 +176,7 @@ mod tests {
             let mut bytes = Preamble::OURS.to_bytes();
             bytes[at] ^= 0x20;
             assert_eq!(Preamble::from_bytes(bytes), None, "byte {at}");
-            assert!(
-                Preamble::may_begin_with(&bytes[..at]),
-                "the bytes before {at} are right"
-            );
+            assert!(Preamble::may_begin_with(&bytes[..at]), "the bytes before {at} are right");
             assert!(!Preamble::may_begin_with(&bytes[..=at]), "byte {at} is wrong");
         }
     }
@@ -216,13 +191,7 @@ mod tests {
     fn oversize_message_is_refused_before_anything_is_allocated() {
         let mut assembler = Assembler::new(1000);
         let claim = u32::MAX.to_le_bytes();
-        assert_eq!(
-            assembler.push(&claim),
-            Err(FrameError::TooLarge {
-                len: u32::MAX.into(),
-                max: 1000
-            })
-        );
+        assert_eq!(assembler.push(&claim), Err(FrameError::TooLarge { len: u32::MAX.into(), max: 1000 }));
         assert_eq!(assembler.bytes.capacity(), 0);
 
         let mut assembler = Assembler::new(1000);
@@ -242,15 +211,9 @@ mod tests {
 
     #[test]
     fn frames_that_do_not_add_up_are_malformed() {
+        assert!(matches!(Assembler::new(9).push(&[0, 0, 0]), Err(FrameError::Malformed(_))), "short header");
         assert!(
-            matches!(Assembler::new(9).push(&[0, 0, 0]), Err(FrameError::Malformed(_))),
-            "short header"
-        );
-        assert!(
-            matches!(
-                Assembler::new(9).push(&[1, 0, 0, 0, 7, 7]),
-                Err(FrameError::Malformed(_))
-            ),
+            matches!(Assembler::new(9).push(&[1, 0, 0, 0, 7, 7]), Err(FrameError::Malformed(_))),
             "too much"
         );
         let mut assembler = Assembler::new(9);
@@ -265,10 +228,7 @@ mod tests {
     fn own_oversize_message_is_refused() {
         let mut message = open_message();
         message.extend([0; 11]);
-        assert_eq!(
-            seal_message(&mut message, 10),
-            Err(FrameError::TooLarge { len: 11, max: 10 })
-        );
+        assert_eq!(seal_message(&mut message, 10), Err(FrameError::TooLarge { len: 11, max: 10 }));
         assert_eq!(seal_message(&mut message, 11), Ok(()));
     }
 

@@ -47,10 +47,7 @@ impl Secret {
     pub fn generate() -> io::Result<Secret> {
         let mut random = Zeroizing::new([0_u8; GENERATED_LEN]);
         let filled = getrandom(random.as_mut_slice(), GetRandomFlags::empty())?;
-        assert_eq!(
-            filled, GENERATED_LEN,
-            "getrandom never returns less than what was asked up to 256 bytes"
-        );
+        assert_eq!(filled, GENERATED_LEN, "getrandom never returns less than what was asked up to 256 bytes");
         let mut digits = Zeroizing::new(Vec::with_capacity(2 * GENERATED_LEN));
         for byte in random.iter() {
             digits.extend([byte >> 4, byte & 0xf].map(|nibble| b"0123456789abcdef"[usize::from(nibble)]));
@@ -96,10 +93,7 @@ mod tests {
 
     #[test]
     fn short_secret_is_refused_and_the_shortest_allowed_is_not() {
-        assert_eq!(
-            Secret::from_bytes([7; 15]).unwrap_err(),
-            SecretTooShort { len: 15 }
-        );
+        assert_eq!(Secret::from_bytes([7; 15]).unwrap_err(), SecretTooShort { len: 15 });
         assert_eq!(Secret::from_bytes([7; 16]).unwrap().expose(), [7; 16]);
     }
 
@@ -125,24 +119,15 @@ mod tests {
         for at in 0..base.len() {
             let mut other = base;
             other[at] ^= 1;
-            assert_ne!(
-                *Secret::from_bytes(other).unwrap().psk(),
-                psk,
-                "byte {at} does not count"
-            );
+            assert_ne!(*Secret::from_bytes(other).unwrap().psk(), psk, "byte {at} does not count");
         }
     }
 
     #[test]
     fn psk_is_frozen() {
         // Another derivation would split a cluster in the middle of an upgrade: it needs a new major version.
-        let psk = Secret::from_bytes(b"a secret that must never change")
-            .unwrap()
-            .psk();
+        let psk = Secret::from_bytes(b"a secret that must never change").unwrap().psk();
         let hex: String = psk.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(
-            hex,
-            "a9e0cd74ba6bf086cfd06b30c973b3e167ffbc4eab26255ee583e954a91cc022"
-        );
+        assert_eq!(hex, "a9e0cd74ba6bf086cfd06b30c973b3e167ffbc4eab26255ee583e954a91cc022");
     }
 }

@@ -40,14 +40,8 @@ fn serve<S: Read + Write + farrow_control::Timeouts>(stream: S) {
 fn use_it<S: Read + Write + farrow_control::Timeouts>(stream: S) {
     let mut channel = Channel::connect(stream, &secret(), Limits::default()).unwrap();
     assert_eq!(channel.peer(), Preamble::OURS);
-    assert_eq!(
-        channel.call::<_, Answer>(&Ask::Add(2, 3)).unwrap(),
-        Answer::Sum(5)
-    );
-    assert_eq!(
-        channel.call::<_, Answer>(&Ask::Echo(Vec::new())).unwrap(),
-        Answer::Bytes(Vec::new())
-    );
+    assert_eq!(channel.call::<_, Answer>(&Ask::Add(2, 3)).unwrap(), Answer::Sum(5));
+    assert_eq!(channel.call::<_, Answer>(&Ask::Echo(Vec::new())).unwrap(), Answer::Bytes(Vec::new()));
     for len in [1, 65_000, 65_519, 65_520, 131_038, 131_039, 5 << 20] {
         let bytes: Vec<u8> = (0..len).map(|at: usize| (at % 251) as u8).collect();
         let Answer::Bytes(back) = channel.call(&Ask::Echo(bytes.clone())).unwrap() else {
@@ -108,20 +102,14 @@ fn no_byte_of_a_message_travels_in_clear() {
     let seen = forwards.join().unwrap();
     backwards.join().unwrap().unwrap();
     assert!(seen.len() > 21, "the wire was watched");
-    assert!(
-        !seen.windows(6).any(|window| window == b"memory"),
-        "the message was readable"
-    );
+    assert!(!seen.windows(6).any(|window| window == b"memory"), "the message was readable");
 }
 
 #[test]
 fn both_ends_learn_that_their_secrets_differ() {
     let (near, far) = UnixStream::pair().unwrap();
     let acceptor = accept_and(far, other_secret(), |_| ());
-    assert!(matches!(
-        Channel::connect(near, &secret(), brief()),
-        Err(Error::WrongSecret)
-    ));
+    assert!(matches!(Channel::connect(near, &secret(), brief()), Err(Error::WrongSecret)));
     assert!(matches!(acceptor.join().unwrap(), Err(Error::WrongSecret)));
 }
 
@@ -134,10 +122,7 @@ fn both_ends_learn_that_their_secrets_differ_over_tcp() {
         Channel::accept(listener.accept().unwrap().0, &other_secret(), brief()).map(|_| ())
     });
     let near = TcpStream::connect(address).unwrap();
-    assert!(matches!(
-        Channel::connect(near, &secret(), brief()),
-        Err(Error::WrongSecret)
-    ));
+    assert!(matches!(Channel::connect(near, &secret(), brief()), Err(Error::WrongSecret)));
     assert!(matches!(acceptor.join().unwrap(), Err(Error::WrongSecret)));
 }
 
@@ -145,11 +130,7 @@ fn both_ends_learn_that_their_secrets_differ_over_tcp() {
 fn acceptor_tells_another_version_its_own_and_reports_theirs() {
     let (mut near, far) = UnixStream::pair().unwrap();
     let acceptor = accept_and(far, secret(), |_| ());
-    let newer = Preamble {
-        major: 2,
-        minor: 7,
-        features: 1,
-    };
+    let newer = Preamble { major: 2, minor: 7, features: 1 };
     near.write_all(&newer.to_bytes()).unwrap();
     let mut answer = Vec::new();
     near.read_to_end(&mut answer).unwrap();
@@ -163,11 +144,7 @@ fn acceptor_tells_another_version_its_own_and_reports_theirs() {
 #[test]
 fn connector_reports_another_version() {
     let (near, mut far) = UnixStream::pair().unwrap();
-    let older = Preamble {
-        major: 0,
-        minor: 9,
-        features: 0,
-    };
+    let older = Preamble { major: 0, minor: 9, features: 0 };
     far.write_all(&older.to_bytes()).unwrap();
     let error = Channel::connect(near, &secret(), brief()).unwrap_err();
     assert!(matches!(&error, Error::VersionMismatch { theirs, .. } if *theirs == older));
@@ -183,15 +160,7 @@ fn another_minor_version_and_features_are_welcome() {
     // seen from outside is that the acceptor goes on to wait for the handshake instead of refusing.
     let (mut near, far) = UnixStream::pair().unwrap();
     let acceptor = accept_and(far, secret(), |_| ());
-    near.write_all(
-        &Preamble {
-            major: Preamble::OURS.major,
-            minor: 99,
-            features: !0,
-        }
-        .to_bytes(),
-    )
-    .unwrap();
+    near.write_all(&Preamble { major: Preamble::OURS.major, minor: 99, features: !0 }.to_bytes()).unwrap();
     near.shutdown(std::net::Shutdown::Write).unwrap();
     assert!(matches!(acceptor.join().unwrap(), Err(Error::Closed)));
 }
@@ -202,10 +171,7 @@ fn a_second_call_after_an_error_is_refused() {
     drop(far);
     assert!(matches!(near.recv::<u8>(), Err(Error::Closed)));
     assert!(matches!(near.recv::<u8>(), Err(Error::Poisoned)));
-    assert!(matches!(
-        near.recv_within::<u8>(Duration::ZERO),
-        Err(Error::Poisoned)
-    ));
+    assert!(matches!(near.recv_within::<u8>(Duration::ZERO), Err(Error::Poisoned)));
     assert!(matches!(near.send(&1), Err(Error::Poisoned)));
     assert!(matches!(near.call::<_, u8>(&1), Err(Error::Poisoned)));
 }
@@ -214,46 +180,25 @@ fn a_second_call_after_an_error_is_refused() {
 fn message_of_another_type_is_malformed_never_a_panic() {
     let (mut near, mut far) = pair();
     near.send(&(1_u8, 2_u8)).unwrap();
-    assert!(
-        matches!(far.recv::<u8>(), Err(Error::Malformed(_))),
-        "left-over bytes"
-    );
+    assert!(matches!(far.recv::<u8>(), Err(Error::Malformed(_))), "left-over bytes");
     let (mut near, mut far) = pair();
     near.send(&200_u8).unwrap();
-    assert!(
-        matches!(far.recv::<Ask>(), Err(Error::Malformed(_))),
-        "no such variant"
-    );
+    assert!(matches!(far.recv::<Ask>(), Err(Error::Malformed(_))), "no such variant");
 }
 
 #[test]
 fn message_over_the_limit_is_refused_by_either_end() {
     let (mut near, mut far) = pair();
-    near.set_limits(Limits {
-        max_message: 100,
-        ..Limits::default()
-    });
-    far.set_limits(Limits {
-        max_message: 100,
-        ..Limits::default()
-    });
+    near.set_limits(Limits { max_message: 100, ..Limits::default() });
+    far.set_limits(Limits { max_message: 100, ..Limits::default() });
     near.send(&vec![0_u8; 99]).unwrap();
     assert_eq!(far.recv::<Vec<u8>>().unwrap().len(), 99);
-    assert!(matches!(
-        near.send(&vec![0_u8; 100]),
-        Err(Error::TooLarge { len: 101, max: 100 })
-    ));
+    assert!(matches!(near.send(&vec![0_u8; 100]), Err(Error::TooLarge { len: 101, max: 100 })));
 
     let (mut near, mut far) = pair();
-    far.set_limits(Limits {
-        max_message: 100,
-        ..Limits::default()
-    });
+    far.set_limits(Limits { max_message: 100, ..Limits::default() });
     near.send(&vec![0_u8; 100]).unwrap();
-    assert!(matches!(
-        far.recv::<Vec<u8>>(),
-        Err(Error::TooLarge { len: 101, max: 100 })
-    ));
+    assert!(matches!(far.recv::<Vec<u8>>(), Err(Error::TooLarge { len: 101, max: 100 })));
 }
 
 #[test]
@@ -270,10 +215,7 @@ fn looking_for_a_message_that_does_not_come_leaves_the_channel_in_order() {
 #[test]
 fn call_to_a_silent_peer_times_out() {
     let (mut near, far) = pair();
-    near.set_limits(Limits {
-        reply: Duration::from_millis(50),
-        ..Limits::default()
-    });
+    near.set_limits(Limits { reply: Duration::from_millis(50), ..Limits::default() });
     let begun = Instant::now();
     assert!(matches!(near.call::<_, u8>(&1_u8), Err(Error::TimedOut)));
     assert!(begun.elapsed() >= Duration::from_millis(50));
@@ -283,10 +225,7 @@ fn call_to_a_silent_peer_times_out() {
 #[test]
 fn sending_to_a_peer_that_never_reads_times_out() {
     let (mut near, far) = pair();
-    near.set_limits(Limits {
-        message: Duration::from_millis(50),
-        ..Limits::default()
-    });
+    near.set_limits(Limits { message: Duration::from_millis(50), ..Limits::default() });
     assert!(matches!(near.send(&vec![0_u8; 8 << 20]), Err(Error::TimedOut)));
     drop(far);
 }

@@ -27,32 +27,22 @@ fn accept_from(bytes: &[u8]) -> Error {
 
 #[test]
 fn strangers_are_recognised_by_their_first_bytes_and_get_no_answer() {
-    for stranger in [
-        &b"GET / HTTP/1.1\r\n\r\n"[..],
-        b"SSH-2.0-OpenSSH_9.2\r\n",
-        b"\x16\x03\x01",
-        b"F\n",
-        b"\0",
-    ] {
+    for stranger in
+        [&b"GET / HTTP/1.1\r\n\r\n"[..], b"SSH-2.0-OpenSSH_9.2\r\n", b"\x16\x03\x01", b"F\n", b"\0"]
+    {
         let begun = Instant::now();
         match accept_from(stranger) {
             Error::NotFarrow { seen } => assert!(stranger.starts_with(&seen)),
             other => panic!("{stranger:?}: {other:?}"),
         }
-        assert!(
-            begun.elapsed() < brief().handshake,
-            "{stranger:?} was not waited for"
-        );
+        assert!(begun.elapsed() < brief().handshake, "{stranger:?} was not waited for");
     }
     let (mut near, far) = UnixStream::pair().unwrap();
     near.write_all(b"*1\r\n$4\r\nPING\r\n").unwrap();
     assert!(accept_and(far, secret(), |_| ()).join().unwrap().is_err());
     let mut answer = [0; 1];
     // A reset instead of an end is as good: unread bytes were dropped.
-    assert!(
-        !matches!(near.read(&mut answer), Ok(1)),
-        "a stranger was answered with {answer:?}"
-    );
+    assert!(!matches!(near.read(&mut answer), Ok(1)), "a stranger was answered with {answer:?}");
 }
 
 #[test]
@@ -95,35 +85,20 @@ fn handshake_cut_at_any_byte_ends_both_ends_at_once() {
     let begun = Instant::now();
     for at in 0..CONNECTOR_BYTES {
         let (connected, accepted) = run(Fault::CutBefore(at), Fault::None);
-        assert!(
-            matches!(accepted, Err(Error::Closed)),
-            "accepting, cut at {at}: {accepted:?}"
-        );
+        assert!(matches!(accepted, Err(Error::Closed)), "accepting, cut at {at}: {accepted:?}");
         if at < CONNECTOR_BYTES - 18 {
-            assert!(
-                matches!(connected, Err(Error::Closed)),
-                "connecting, cut at {at}: {connected:?}"
-            );
+            assert!(matches!(connected, Err(Error::Closed)), "connecting, cut at {at}: {connected:?}");
         }
     }
     for at in 0..ACCEPTOR_BYTES {
         let (connected, accepted) = run(Fault::None, Fault::CutBefore(at));
-        assert!(
-            matches!(connected, Err(Error::Closed)),
-            "connecting, cut at {at}: {connected:?}"
-        );
-        assert!(
-            matches!(accepted, Err(Error::Closed)),
-            "accepting, cut at {at}: {accepted:?}"
-        );
+        assert!(matches!(connected, Err(Error::Closed)), "connecting, cut at {at}: {connected:?}");
+        assert!(matches!(accepted, Err(Error::Closed)), "accepting, cut at {at}: {accepted:?}");
     }
     // Every one of them ended by its typed error and not by waiting for its deadline.
     let runs = u32::try_from(CONNECTOR_BYTES + ACCEPTOR_BYTES).unwrap();
     assert!(begun.elapsed() < brief().handshake * runs / 10);
-    assert!(matches!(
-        run(Fault::CutBefore(CONNECTOR_BYTES), Fault::None).1,
-        Err(Error::Closed)
-    ));
+    assert!(matches!(run(Fault::CutBefore(CONNECTOR_BYTES), Fault::None).1, Err(Error::Closed)));
 }
 
 #[test]
@@ -140,10 +115,7 @@ fn flip_of_any_handshake_byte_never_yields_a_message() {
         let error = accepted.expect_err("the acceptor took an altered handshake");
         match at {
             0..8 => assert!(matches!(error, Error::NotFarrow { .. }), "byte {at}: {error:?}"),
-            8..10 => assert!(
-                matches!(error, Error::VersionMismatch { .. }),
-                "byte {at}: {error:?}"
-            ),
+            8..10 => assert!(matches!(error, Error::VersionMismatch { .. }), "byte {at}: {error:?}"),
             // Minor and features are bound by the handshake, which then fails.
             10..16 => assert!(matches!(error, Error::WrongSecret), "byte {at}: {error:?}"),
             16..18 => assert!(matches!(error, Error::Malformed(_)), "byte {at}: {error:?}"),
@@ -186,9 +158,7 @@ fn flip_of_any_bit_of_a_message_is_detected() {
 #[test]
 fn repeated_frame_is_refused() {
     let (near, far) = UnixStream::pair().unwrap();
-    let accepting = accept_and(far, secret(), |mut channel| {
-        (channel.recv::<u64>(), channel.recv::<u64>())
-    });
+    let accepting = accept_and(far, secret(), |mut channel| (channel.recv::<u64>(), channel.recv::<u64>()));
     let mut raw = near.try_clone().unwrap();
     let tap = Faulty::new(near, Fault::None);
     let written = tap.written.clone();
@@ -210,8 +180,7 @@ fn frame_sent_back_to_its_sender_is_refused() {
     let mut channel = Channel::connect(tap, &secret(), brief()).unwrap();
     let acceptor = accepting.join().unwrap().unwrap();
     channel.send(&7_u64).unwrap();
-    far.write_all(&written.lock().unwrap()[CONNECTOR_BYTES..])
-        .unwrap();
+    far.write_all(&written.lock().unwrap()[CONNECTOR_BYTES..]).unwrap();
     assert!(matches!(channel.recv::<u64>(), Err(Error::Tampered)));
     drop(acceptor);
 }
@@ -247,17 +216,10 @@ fn recorded_session_replayed_to_the_acceptor_is_refused() {
 #[test]
 fn dripping_peer_does_not_outlive_the_handshake_deadline() {
     let (mut near, far) = UnixStream::pair().unwrap();
-    let limits = Limits {
-        handshake: Duration::from_millis(100),
-        ..Limits::default()
-    };
+    let limits = Limits { handshake: Duration::from_millis(100), ..Limits::default() };
     let begun = Instant::now();
-    let acceptor = thread::spawn(move || {
-        (
-            Channel::accept(far, &secret(), limits).map(|_| ()),
-            begun.elapsed(),
-        )
-    });
+    let acceptor =
+        thread::spawn(move || (Channel::accept(far, &secret(), limits).map(|_| ()), begun.elapsed()));
     // A preamble that takes 1.6 s: a deadline for each read alone would see all of it.
     for byte in Preamble::OURS.to_bytes() {
         if near.write_all(&[byte]).is_err() {
@@ -273,31 +235,19 @@ fn dripping_peer_does_not_outlive_the_handshake_deadline() {
 
 #[test]
 fn silent_peer_times_out_on_both_sides() {
-    let limits = Limits {
-        handshake: Duration::from_millis(50),
-        ..Limits::default()
-    };
+    let limits = Limits { handshake: Duration::from_millis(50), ..Limits::default() };
     let (near, far) = UnixStream::pair().unwrap();
-    assert!(matches!(
-        Channel::accept(near, &secret(), limits),
-        Err(Error::TimedOut)
-    ));
+    assert!(matches!(Channel::accept(near, &secret(), limits), Err(Error::TimedOut)));
     drop(far);
     let (near, far) = UnixStream::pair().unwrap();
-    assert!(matches!(
-        Channel::connect(near, &secret(), limits),
-        Err(Error::TimedOut)
-    ));
+    assert!(matches!(Channel::connect(near, &secret(), limits), Err(Error::TimedOut)));
     drop(far);
 }
 
 #[test]
 fn message_that_stops_half_way_times_out() {
     let (mut near, mut far) = pair();
-    far.set_limits(Limits {
-        message: Duration::from_millis(50),
-        ..Limits::default()
-    });
+    far.set_limits(Limits { message: Duration::from_millis(50), ..Limits::default() });
     // One byte of a frame that never goes on: the idle wait is over, the message's deadline runs.
     near.send(&1_u64).unwrap();
     assert_eq!(far.recv::<u64>().unwrap(), 1);

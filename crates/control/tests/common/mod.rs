@@ -21,13 +21,7 @@ pub fn other_secret() -> Secret {
 /// Limits for tests in which nothing good is to be waited for.
 pub fn brief() -> Limits {
     let wait = Duration::from_secs(2);
-    Limits {
-        handshake: wait,
-        message: wait,
-        reply: wait,
-        idle: Some(wait),
-        ..Limits::default()
-    }
+    Limits { handshake: wait, message: wait, reply: wait, idle: Some(wait), ..Limits::default() }
 }
 
 /// Accepts on a thread of its own and goes on with the channel.
@@ -46,10 +40,7 @@ where
 pub fn pair() -> (Channel<UnixStream>, Channel<UnixStream>) {
     let (near, far) = UnixStream::pair().unwrap();
     let acceptor = accept_and(far, secret(), |channel| channel);
-    (
-        Channel::connect(near, &secret(), brief()).unwrap(),
-        acceptor.join().unwrap().unwrap(),
-    )
+    (Channel::connect(near, &secret(), brief()).unwrap(), acceptor.join().unwrap().unwrap())
 }
 
 /// What a [`Faulty`] stream does to the bytes written to it, counted from the first.
@@ -73,11 +64,7 @@ pub struct Faulty {
 
 impl Faulty {
     pub fn new(inner: UnixStream, fault: Fault) -> Faulty {
-        Faulty {
-            inner,
-            fault,
-            written: Arc::default(),
-        }
+        Faulty { inner, fault, written: Arc::default() }
     }
 }
 
