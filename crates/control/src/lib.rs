@@ -7,6 +7,9 @@
 
 mod channel;
 mod frame;
+pub mod map;
+pub mod message;
+pub mod placement;
 mod secret;
 
 pub use channel::{Channel, Error, Limits, Timeouts};
