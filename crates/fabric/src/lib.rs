@@ -12,6 +12,7 @@ mod buffer;
 mod chain;
 mod clock;
 mod cork;
+mod corks;
 mod error;
 mod exec;
 mod fabric;
@@ -26,6 +27,7 @@ pub use buffer::{Buffer, Buffers, OutOfBuffers, Pinned, Registrar, Registration,
 pub use chain::{Answers, Chain, MAX_CHAIN, MAX_SEGMENTS, Slices, Verb};
 pub use clock::{Nanos, RealSleep, RealTime};
 pub use cork::{Cork, corked};
+pub use corks::{Corks, Staged};
 pub use error::{Effect, VerbError, Why};
 pub use exec::{block_on, block_on_for, is_driven};
 pub use fabric::{Caps, Fabric, Link};

@@ -1,5 +1,6 @@
 //! Memory that other processes and devices change: word loads and stores, never a reference to its bytes.
 
+use crate::Pinned;
 use rustix::fd::AsFd;
 use rustix::mm::{MapFlags, ProtFlags};
 use std::ptr::NonNull;
@@ -34,10 +35,7 @@ impl Mapping {
     /// # Errors
     /// The system's. A file that is later cut shorter makes access die with SIGBUS: seal memory files against shrinking.
     pub fn shared(file: impl AsFd, len: usize) -> Result<Mapping, MappingError> {
-        let error = |source: rustix::io::Errno| MappingError {
-            len,
-            source: source.into(),
-        };
+        let error = |source: rustix::io::Errno| MappingError { len, source: source.into() };
         if len == 0 {
             return Err(error(rustix::io::Errno::INVAL));
         }
@@ -104,56 +102,74 @@ impl Mapping {
 
     /// Copies bytes out. May tear between aligned words, never within one that lies in the range as a whole.
     pub fn copy_out(&self, at: usize, out: &mut [u8]) {
-        self.check(at, out.len());
-        let head = (at.wrapping_neg() % 8).min(out.len());
-        let (edge, rest) = out.split_at_mut(head);
-        for (i, b) in edge.iter_mut().enumerate() {
-            *b = self.byte(at + i).load(Ordering::Relaxed);
+        // SAFETY: the slice is valid for writes of its length, and exclusively ours.
+        unsafe { self.load(at, out.as_mut_ptr(), out.len()) }
+    }
+
+    /// Copies bytes in. Others may see them torn between aligned words.
+    pub fn copy_in(&self, at: usize, bytes: &[u8]) {
+        // SAFETY: the slice is valid for reads of its length.
+        unsafe { self.store(at, bytes.as_ptr(), bytes.len()) }
+    }
+
+    /// As [`Mapping::copy_out`], into a buffer that other links of this thread may have pinned as well.
+    pub fn copy_out_pinned(&self, at: usize, to: &Pinned) {
+        // SAFETY: a pinned slice is valid memory for as long as it is pinned; nobody has a reference to its bytes
+        // meanwhile, and its thread is this one (it is not `Send`).
+        unsafe { self.load(at, to.address(), to.len()) }
+    }
+
+    /// As [`Mapping::copy_in`], from a buffer that other links of this thread may have pinned as well.
+    pub fn copy_in_pinned(&self, at: usize, from: &Pinned) {
+        // SAFETY: as in `copy_out_pinned`.
+        unsafe { self.store(at, from.address(), from.len()) }
+    }
+
+    /// # Safety
+    /// `out` must be valid for writes of `len` bytes.
+    unsafe fn load(&self, at: usize, out: *mut u8, len: usize) {
+        self.check(at, len);
+        let head = (at.wrapping_neg() % 8).min(len);
+        let words = (len - head) / 8;
+        let tail = head + 8 * words;
+        for i in (0..head).chain(tail..len) {
+            let value = self.byte(at + i).load(Ordering::Relaxed);
+            // SAFETY: `i < len`.
+            unsafe { out.add(i).write(value) };
         }
-        let mut from = at + head;
-        let mut words = rest.chunks_exact_mut(8);
-        // SAFETY: `from` is aligned, and `check` has shown the whole range to be within the mapping.
-        let mut word = unsafe { self.base.as_ptr().add(from).cast_const().cast::<AtomicU64>() };
-        for w in &mut words {
-            // SAFETY: as above; the pointer moves within the checked range.
-            let value = unsafe { (*word).load(Ordering::Relaxed) };
-            w.copy_from_slice(&value.to_ne_bytes());
-            // SAFETY: at most one past the last whole word of the checked range.
-            word = unsafe { word.add(1) };
-            from += 8;
-        }
-        for (i, b) in words.into_remainder().iter_mut().enumerate() {
-            *b = self.byte(from + i).load(Ordering::Relaxed);
+        // SAFETY: `at + head` is aligned unless there are no words, and `check` has shown the range to be in the mapping.
+        let from = unsafe { self.base.as_ptr().add(at + head).cast_const().cast::<AtomicU64>() };
+        for i in 0..words {
+            // SAFETY: the i-th aligned word of the checked range; atomic at this size everywhere.
+            let value = unsafe { (*from.add(i)).load(Ordering::Relaxed) };
+            // SAFETY: `head + 8 * i + 8 <= len`.
+            unsafe { out.add(head + 8 * i).cast::<u64>().write_unaligned(value) };
         }
         // What is read next must not be older than what was read here.
         fence(Ordering::Acquire);
     }
 
-    /// Copies bytes in. Others may see them torn between aligned words.
-    pub fn copy_in(&self, at: usize, bytes: &[u8]) {
-        self.check(at, bytes.len());
+    /// # Safety
+    /// `bytes` must be valid for reads of `len` bytes.
+    unsafe fn store(&self, at: usize, bytes: *const u8, len: usize) {
+        self.check(at, len);
         // What was written before must not become visible after what is written here.
         fence(Ordering::Release);
-        let head = (at.wrapping_neg() % 8).min(bytes.len());
-        let (edge, rest) = bytes.split_at(head);
-        for (i, b) in edge.iter().enumerate() {
-            self.byte(at + i).store(*b, Ordering::Relaxed);
+        let head = (at.wrapping_neg() % 8).min(len);
+        let words = (len - head) / 8;
+        let tail = head + 8 * words;
+        for i in (0..head).chain(tail..len) {
+            // SAFETY: `i < len`.
+            let value = unsafe { bytes.add(i).read() };
+            self.byte(at + i).store(value, Ordering::Relaxed);
         }
-        let mut to = at + head;
-        let words = rest.chunks_exact(8);
-        let tail = words.remainder();
-        // SAFETY: `to` is aligned, and `check` has shown the whole range to be within the mapping.
-        let mut word = unsafe { self.base.as_ptr().add(to).cast_const().cast::<AtomicU64>() };
-        for w in words {
-            let value = u64::from_ne_bytes(w.try_into().expect("eight bytes"));
-            // SAFETY: as above; the pointer moves within the checked range.
-            unsafe { (*word).store(value, Ordering::Relaxed) };
-            // SAFETY: at most one past the last whole word of the checked range.
-            word = unsafe { word.add(1) };
-            to += 8;
-        }
-        for (i, b) in tail.iter().enumerate() {
-            self.byte(to + i).store(*b, Ordering::Relaxed);
+        // SAFETY: `at + head` is aligned unless there are no words, and `check` has shown the range to be in the mapping.
+        let to = unsafe { self.base.as_ptr().add(at + head).cast_const().cast::<AtomicU64>() };
+        for i in 0..words {
+            // SAFETY: `head + 8 * i + 8 <= len`.
+            let value = unsafe { bytes.add(head + 8 * i).cast::<u64>().read_unaligned() };
+            // SAFETY: the i-th aligned word of the checked range; atomic at this size everywhere.
+            unsafe { (*to.add(i)).store(value, Ordering::Relaxed) };
         }
     }
 
@@ -203,10 +219,7 @@ mod tests {
     fn two_mappings_of_one_file_are_one_memory() {
         let file = memfd_create("test", MemfdFlags::CLOEXEC).unwrap();
         ftruncate(&file, 4096).unwrap();
-        let (a, b) = (
-            Mapping::shared(&file, 4096).unwrap(),
-            Mapping::shared(&file, 4096).unwrap(),
-        );
+        let (a, b) = (Mapping::shared(&file, 4096).unwrap(), Mapping::shared(&file, 4096).unwrap());
         a.word(8).store(7, Ordering::Release);
         assert_eq!(b.word(8).fetch_add(1, Ordering::SeqCst), 7);
         assert_eq!(a.word(8).load(Ordering::Acquire), 8);

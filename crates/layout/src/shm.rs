@@ -30,14 +30,15 @@ layout! {
 
 layout! {
     /// One link of one client. The daemon raises `epoch` to break it, then waits until `busy` is zero (or its process
-    /// is gone): from then on nothing that the client posted on it will execute.
+    /// is gone) and raises `grant`: from then on nothing that the client posted on it will execute.
     pub struct ShmLink: 64 bytes {
         /// The epoch that the link belongs to; all ones while nobody has it. Even a slow client sees that it moved.
         0 => epoch: u64, "the daemon", "aligned; atomic";
         /// 1 while the client executes a chain.
-        8 => busy: u32, "the client", "aligned; atomic";
-        /// Zero.
-        12 => reserved: u32, "nobody", "constant";
+        8 => busy: u32, "the client, by CAS of the word that it forms with `grant`", "aligned; atomic";
+        /// Which grant of this link is valid: a client that was granted an earlier one cannot set `busy`, so a link can
+        /// be granted anew within an epoch. Begins at random.
+        12 => grant: u32, "the daemon, while `busy` is zero or its process is gone", "aligned; atomic";
         /// Zero.
         16 => reserved2: [u64; 6], "nobody", "constant; keeps each link in a cache line of its own";
     }
