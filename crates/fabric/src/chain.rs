@@ -1,6 +1,6 @@
 //! A chain: verbs that are posted with one doorbell and take effect in order.
 
-use crate::Slice;
+use crate::{Slice, Why};
 use arrayvec::ArrayVec;
 use farrow_layout::RemoteAddr;
 
@@ -137,6 +137,23 @@ impl Chain {
     /// The verbs themselves.
     pub fn into_verbs(self) -> ArrayVec<Verb, MAX_CHAIN> {
         self.verbs
+    }
+
+    /// Why no link to a memory of `memory_len` bytes can take this chain; checked by providers before anything is posted.
+    pub fn refusal(&self, memory_len: u64) -> Option<Why> {
+        if self.verbs.is_empty() {
+            return Some(Why::Malformed);
+        }
+        self.verbs.iter().find_map(|verb| {
+            if matches!(verb, Verb::ReadWords { count, .. } if !(1..=2).contains(count)) {
+                return Some(Why::Malformed);
+            }
+            let RemoteAddr(at) = verb.at();
+            if at.checked_add(verb.len() as u64).is_none_or(|end| end > memory_len) {
+                return Some(Why::OutOfBounds);
+            }
+            (verb.needs_alignment() && !at.is_multiple_of(8)).then_some(Why::Misaligned)
+        })
     }
 
     /// Whether there is nothing to post.
