@@ -132,11 +132,7 @@ impl Buffers {
             Some(chunk) => chunk,
             None => self.0.cut(capacity)?,
         };
-        Ok(Buffer {
-            chunk,
-            len,
-            pool: Some(self.0.clone()),
-        })
+        Ok(Buffer { chunk, len, pool: Some(self.0.clone()) })
     }
 
     /// Registers memory of the application for zero-copy operations; [`Buffer::into_memory`] gives it back.
@@ -156,11 +152,7 @@ impl Buffers {
             pinned: Cell::new(0),
             borrowed: Cell::new(false),
         };
-        Ok(Buffer {
-            chunk: Rc::new(chunk),
-            len,
-            pool: None,
-        })
+        Ok(Buffer { chunk: Rc::new(chunk), len, pool: None })
     }
 
     /// Bytes that the pool has mapped.
@@ -176,10 +168,7 @@ impl Pool {
             let arena = self.map(capacity)?;
             return Ok(Chunk::at(arena, 0, capacity));
         }
-        if current
-            .as_ref()
-            .is_none_or(|(_, used)| used + capacity > ARENA_LEN)
-        {
+        if current.as_ref().is_none_or(|(_, used)| used + capacity > ARENA_LEN) {
             *current = Some((self.map(ARENA_LEN)?, 0));
         }
         let (arena, used) = current.as_mut().expect("just made");
@@ -191,11 +180,7 @@ impl Pool {
     fn map(&self, len: usize) -> Result<Rc<Arena>, OutOfBuffers> {
         let used = self.mapped.get();
         if used + len > self.limit {
-            return Err(OutOfBuffers::Limit {
-                asked: len,
-                used,
-                limit: self.limit,
-            });
+            return Err(OutOfBuffers::Limit { asked: len, used, limit: self.limit });
         }
         let refused = |e: rustix::io::Errno| OutOfBuffers::Refused {
             asked: len,
@@ -219,10 +204,7 @@ impl Pool {
 
 impl Arena {
     fn new(memory: ArenaMemory, registrar: Option<&dyn Registrar>) -> Result<Arena, OutOfBuffers> {
-        let mut arena = Arena {
-            registration: None,
-            memory,
-        };
+        let mut arena = Arena { registration: None, memory };
         let (base, len) = (arena.memory.base(), arena.memory.len());
         if let Some(registrar) = registrar.filter(|_| len > 0) {
             // SAFETY: the arena owns the memory and drops the registration before it.
@@ -262,29 +244,16 @@ impl Drop for ArenaMemory {
 
 impl Chunk {
     fn at(arena: Rc<Arena>, offset: usize, capacity: usize) -> Rc<Chunk> {
-        assert!(
-            offset + capacity <= arena.memory.len(),
-            "a chunk lies within its arena"
-        );
+        assert!(offset + capacity <= arena.memory.len(), "a chunk lies within its arena");
         // SAFETY: within the arena, as just asserted.
         let base = unsafe { arena.memory.base().add(offset) };
-        Rc::new(Chunk {
-            arena,
-            base,
-            capacity,
-            pinned: Cell::new(0),
-            borrowed: Cell::new(false),
-        })
+        Rc::new(Chunk { arena, base, capacity, pinned: Cell::new(0), borrowed: Cell::new(false) })
     }
 }
 
 impl Clone for Buffer {
     fn clone(&self) -> Self {
-        Buffer {
-            chunk: self.chunk.clone(),
-            len: self.len,
-            pool: self.pool.clone(),
-        }
+        Buffer { chunk: self.chunk.clone(), len: self.len, pool: self.pool.clone() }
     }
 }
 
@@ -329,11 +298,7 @@ impl Buffer {
             "{len} bytes at {start} of a buffer of {}",
             self.len
         );
-        Slice {
-            buffer: self.clone(),
-            start,
-            len,
-        }
+        Slice { buffer: self.clone(), start, len }
     }
 
     /// All of it.
@@ -351,10 +316,7 @@ impl Buffer {
             !self.is_pinned(),
             "the bytes of a buffer are out of reach while a posted verb may touch them"
         );
-        assert!(
-            !self.chunk.borrowed.replace(true),
-            "a buffer's bytes are borrowed once at a time"
-        );
+        assert!(!self.chunk.borrowed.replace(true), "a buffer's bytes are borrowed once at a time");
         Borrow(&self.chunk.borrowed)
     }
 
@@ -395,12 +357,7 @@ impl Buffer {
 
 impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Buffer({} bytes{})",
-            self.len,
-            if self.is_pinned() { ", pinned" } else { "" }
-        )
+        write!(f, "Buffer({} bytes{})", self.len, if self.is_pinned() { ", pinned" } else { "" })
     }
 }
 
@@ -417,14 +374,21 @@ impl Slice {
 
     /// Looks at the bytes; panics as [`Buffer::with`] does.
     pub fn with<T>(&self, look: impl FnOnce(&[u8]) -> T) -> T {
-        self.buffer
-            .with(|all| look(&all[self.start..self.start + self.len]))
+        self.buffer.with(|all| look(&all[self.start..self.start + self.len]))
     }
 
     /// Changes the bytes; panics as [`Buffer::with`] does.
     pub fn with_mut<T>(&self, change: impl FnOnce(&mut [u8]) -> T) -> T {
-        self.buffer
-            .with_mut(|all| change(&mut all[self.start..self.start + self.len]))
+        self.buffer.with_mut(|all| change(&mut all[self.start..self.start + self.len]))
+    }
+
+    /// A part of it: `len` bytes from `start`.
+    ///
+    /// # Panics
+    /// If it reaches past the end.
+    pub fn part(&self, start: usize, len: usize) -> Slice {
+        assert!(start.checked_add(len).is_some_and(|end| end <= self.len), "{len} bytes at {start} of a slice of {}", self.len);
+        Slice { buffer: self.buffer.clone(), start: self.start + start, len }
     }
 
     /// Keeps the bytes for a verb that is about to be posted. For providers.
@@ -433,10 +397,7 @@ impl Slice {
     /// If somebody holds a reference to the bytes.
     pub fn pin(self) -> Pinned {
         let chunk = &self.buffer.chunk;
-        assert!(
-            !chunk.borrowed.get(),
-            "a buffer whose bytes are borrowed cannot be posted"
-        );
+        assert!(!chunk.borrowed.get(), "a buffer whose bytes are borrowed cannot be posted");
         chunk.pinned.set(chunk.pinned.get() + 1);
         Pinned(self)
     }
@@ -467,13 +428,7 @@ impl Pinned {
 
     /// The device's key for it; 0 without a device.
     pub fn local_key(&self) -> u32 {
-        self.0
-            .buffer
-            .chunk
-            .arena
-            .registration
-            .as_ref()
-            .map_or(0, |r| r.local_key())
+        self.0.buffer.chunk.arena.registration.as_ref().map_or(0, |r| r.local_key())
     }
 }
 

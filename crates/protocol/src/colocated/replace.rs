@@ -1,0 +1,77 @@
+//! PUT and DELETE on a slot whose word is known: [WRITE entry, CAS slot] on every member, in parallel.
+
+use super::{repair, rules};
+use crate::context::Answer;
+use crate::{Context, Event, Failure, Place, Replace, Replaced};
+use farrow_fabric::{Chain, Effect, Fabric, VerbError, join_all};
+use farrow_layout::{SegmentPlan, Word};
+
+/// Cost: one round trip, 2 verbs a member; more where a backup has to be repaired.
+pub(super) async fn replace<F: Fabric>(
+    cx: &Context<'_, F>,
+    change: &Replace<'_>,
+) -> Result<Replaced, Failure> {
+    // The entry precedes its word on the same link, and a link keeps order: whoever sees the word on a node can read the
+    // whole entry there.
+    let primary = {
+        let segment = cx.primary_segment();
+        let chain = place(change, segment).compare_swap(
+            segment.slot(change.slot),
+            change.expected.raw(),
+            change.to.raw(),
+        );
+        let chain = match change.reread {
+            Some(buckets) => buckets.read(chain, segment),
+            None => chain,
+        };
+        cx.post_primary(chain)
+    };
+    let backups = cx.home.backups().iter().enumerate().map(|(i, member)| {
+        let at = member.segment.slot(change.slot);
+        let chain = place(change, &member.segment);
+        cx.post_backup(i, chain.compare_swap(at, change.expected_at_backups.raw(), change.to.raw()))
+    });
+    let answers = join_all(std::iter::once(primary).chain(backups)).await;
+    let old = old_words::<F>(answers)?;
+
+    if old[0] != change.expected {
+        return Ok(Replaced::Lost { now: old[0] });
+    }
+    for (backup, old) in old[1..].iter().enumerate() {
+        if rules::after_cas(*old, change.expected_at_backups, change.to) == rules::Backup::Behind {
+            repair::bring_up(cx, change.slot, backup, change.to).await.map_err(|f| f.after(true))?;
+        }
+    }
+    if old[1..].iter().any(|o| o.version().is_newer_than(change.to.version())) {
+        cx.note(Event::BackupAhead);
+    }
+    Ok(Replaced::Won)
+}
+
+fn place(change: &Replace<'_>, segment: &SegmentPlan) -> Chain {
+    match change.place {
+        Place::Entry(staged) => staged.write(Chain::new(), segment),
+        Place::Relink(staged) => staged.relink(Chain::new(), segment, change.expected),
+        Place::Nothing => Chain::new(),
+    }
+}
+
+/// The words that the CASes met, or why that is not known.
+fn old_words<F: Fabric>(answers: Vec<<Answer<F> as Future>::Output>) -> Result<Vec<Word>, Failure> {
+    let executed = answers.iter().any(Result::is_ok);
+    let mut words = Vec::with_capacity(answers.len());
+    let mut failed: Option<VerbError> = None;
+    for answer in answers {
+        match answer {
+            Ok(answers) => words.push(Word::from_raw(answers[0])),
+            Err(error) if failed.is_none_or(|f| f.effect == Effect::None) => failed = Some(error),
+            Err(_) => {}
+        }
+    }
+    match failed {
+        None => Ok(words),
+        Some(error) => {
+            Err(Failure { error: error.into(), effect: if executed { Effect::Maybe } else { error.effect } })
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Help: whoever meets a pending slot completes it, so that nothing is answered that a lost primary could take back.
+
+use super::repair::MAX_ROUNDS;
+use super::rules::{Backup, judge};
+use super::{Colocated, is_unsettled_insert};
+use crate::index::{BucketPair, Claim, Rivals, resolve_rivals, withdraw_outright};
+use crate::ops::EntryRead;
+use crate::{Commit, Concluded, Context, Event, Failure, ProtocolError};
+use farrow_fabric::{Chain, Fabric, join_all};
+use farrow_layout::{Slot, SlotAddr, Word};
+
+/// Brings the primary's word to all backups. Returns the word that was `seen`, or a later one that needs a look of its
+/// own. Cost: one round trip when the backups are up already, two when not.
+pub(super) async fn settle<F: Fabric>(
+    cx: &Context<'_, F>,
+    slot: SlotAddr,
+    seen: Slot,
+) -> Result<Word, Failure> {
+    let word = seen.word();
+    if word.is_tentative() || !seen.is_pending() {
+        return Ok(word);
+    }
+    if is_unsettled_insert(&seen)
+        && let Some(later) = Box::pin(settle_insert(cx, Colocated, slot, word)).await?
+    {
+        return Ok(later);
+    }
+    for _ in 0..MAX_ROUNDS {
+        let bytes = if word.is_visible() { Some(EntryRead::pooled(cx, word)?) } else { None };
+        let chain = bytes.as_ref().map_or(Chain::new(), |b| b.post(Chain::new(), cx.primary_segment()));
+        let at_primary = cx.post_primary(chain.read_word(cx.primary_segment().slot(slot)));
+        let at_backups = cx.home.backups().iter().enumerate();
+        let at_backups =
+            at_backups.map(|(i, m)| cx.post_backup(i, Chain::new().read_word(m.segment.slot(slot))));
+        let mut answers = join_all(std::iter::once(at_primary).chain(at_backups)).await.into_iter();
+        let now = answers.next().expect("the primary answered").map_err(Failure::harmless)?;
+        if now[0] != word.raw() {
+            return Ok(Word::from_raw(now[0]));
+        }
+        let mut repairs = Vec::new();
+        for (i, answer) in answers.enumerate() {
+            let held = Word::from_raw(answer.map_err(Failure::harmless)?[0]);
+            if judge(held, word) == Backup::Fine {
+                continue;
+            }
+            let member = &cx.home.backups()[i];
+            // Bytes first: the chain of a dead writer may never have reached this backup, and a word without its entry
+            // is a lost value.
+            let chain = match &bytes {
+                Some(bytes) => bytes.write_to(Chain::new(), &member.segment, word)?,
+                None => Chain::new(),
+            };
+            let chain = chain.compare_swap(member.segment.slot(slot), held.raw(), word.raw());
+            repairs.push((held, cx.post_backup(i, chain)));
+        }
+        let (held, posted): (Vec<_>, Vec<_>) = repairs.into_iter().unzip();
+        let mut up = true;
+        for (held, answer) in held.into_iter().zip(join_all(posted).await) {
+            let swapped = answer.map_err(Failure::harmless)?[0] == held.raw();
+            up &= swapped;
+            if swapped {
+                cx.note(Event::RepairedBackup);
+            }
+        }
+        if up {
+            cx.note(Event::Helped);
+            Colocated.conclude(cx, slot, word, Concluded::Update);
+            return Ok(word);
+        }
+    }
+    Err(Failure::harmless(ProtocolError::Contended { attempts: MAX_ROUNDS }))
+}
+
+/// Makes sure that an insert taken outright has no rival, as its writer does; a later word if it had to go.
+///
+/// The slot must be known to hold the context's key: its rivals are looked for among that key's candidates.
+pub(crate) async fn settle_insert<F: Fabric, C: Commit>(
+    cx: &Context<'_, F>,
+    commit: C,
+    slot: SlotAddr,
+    word: Word,
+) -> Result<Option<Word>, Failure> {
+    // Read behind the sight of the word: a rival that was there before it shows.
+    let buckets = BucketPair::new(cx)?;
+    let at = cx.primary_segment().slot(slot);
+    let chain = buckets.read(Chain::new().read_word(at), cx.primary_segment());
+    let now = Word::from_raw(cx.post_primary(chain).await.map_err(Failure::harmless)?[0]);
+    if now != word {
+        return Ok(Some(now));
+    }
+    cx.note(Event::SettledInsert);
+    match resolve_rivals(cx, &buckets, slot, Claim::Outright, &[]).await? {
+        Rivals::None => Ok(None),
+        Rivals::Established => {
+            cx.note(Event::Yielded);
+            withdraw_outright(cx, commit, slot, word).await?;
+            Ok(Some(word.emptied()))
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Why an operation ended without an answer, and whether it may have happened.
+
+use farrow_fabric::{Effect, OutOfBuffers, VerbError};
+use farrow_layout::{EntryError, Word};
+
+/// What went wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolError {
+    /// A member of the home did not answer.
+    #[error("{0}")]
+    Link(VerbError),
+    /// Both of the key's buckets are full.
+    #[error("the index is full here: both buckets of the key hold no free slot (raise cluster.max_keys)")]
+    IndexFull,
+    /// Too many others changed the same slot.
+    #[error("gave up after {attempts} attempts: others keep changing this key")]
+    Contended {
+        /// Attempts made.
+        attempts: u32,
+    },
+    /// A committed entry whose bytes are wrong on every copy.
+    #[error("corrupt entry behind {word}: {why}")]
+    Corrupt {
+        /// The slot's word.
+        word: Word,
+        /// What is wrong.
+        why: EntryError,
+    },
+    /// A word that points out of the block area.
+    #[error("corrupt slot: {word} points outside of the home's blocks")]
+    WildWord {
+        /// The slot's word.
+        word: Word,
+    },
+    /// No local memory for the operation.
+    #[error("{0}")]
+    NoBuffers(#[from] OutOfBuffers),
+    /// The application's buffer is too short for the value.
+    #[error("the value has {needed} bytes, the buffer {room}")]
+    BufferTooSmall {
+        /// Length of the value.
+        needed: usize,
+        /// Length of the buffer.
+        room: usize,
+    },
+}
+
+/// An operation that ended without an answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct Failure {
+    /// What went wrong.
+    pub error: ProtocolError,
+    /// Whether the operation may have changed the key.
+    pub effect: Effect,
+}
+
+impl Failure {
+    /// A failure before anything was published.
+    pub fn harmless(error: impl Into<ProtocolError>) -> Failure {
+        Failure { error: error.into(), effect: Effect::None }
+    }
+
+    /// A failure after which the change may be visible, or become so.
+    pub fn maybe(error: impl Into<ProtocolError>) -> Failure {
+        Failure { error: error.into(), effect: Effect::Maybe }
+    }
+
+    /// The same failure in an operation that has published something before.
+    pub fn after(self, published: bool) -> Failure {
+        if published { Failure { effect: Effect::Maybe, ..self } } else { self }
+    }
+}
+
+impl From<VerbError> for ProtocolError {
+    fn from(e: VerbError) -> Self {
+        ProtocolError::Link(e)
+    }
+}
+
+impl From<OutOfBuffers> for Failure {
+    fn from(e: OutOfBuffers) -> Self {
+        Failure::harmless(e)
+    }
+}

@@ -1,0 +1,92 @@
+//! What happens on rare paths: metrics, test probes and log lines read the same counters.
+
+use std::cell::Cell;
+
+macro_rules! events {
+    ($($(#[doc = $doc:literal])* $name:ident => $label:literal,)+) => {
+        /// Something that an operation met on its way.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Event {
+            $($(#[doc = $doc])* $name,)+
+        }
+
+        impl Event {
+            /// All of them, in order.
+            pub const ALL: &'static [Event] = &[$(Event::$name,)+];
+
+            /// The name in tables and metrics.
+            pub fn label(self) -> &'static str {
+                match self {
+                    $(Event::$name => $label,)+
+                }
+            }
+        }
+    };
+}
+
+events! {
+    /// A slot was pending, and this operation completed it.
+    Helped => "helped",
+    /// A backup held another word than the primary, and was brought up to it.
+    RepairedBackup => "repaired_backup",
+    /// A backup had moved on already.
+    BackupAhead => "backup_ahead",
+    /// A CAS at the primary lost.
+    LostAtPrimary => "lost_at_primary",
+    /// A PUT lost to another within the operation, and answers as ordered just before the winner.
+    LastWriterWins => "last_writer_wins",
+    /// A PUT lost to a guarded word, and tried again.
+    LostToGuarded => "lost_to_guarded",
+    /// A cached word proved stale.
+    StaleCache => "stale_cache",
+    /// A slot changed between two reads of one operation, which started over.
+    Restarted => "restarted",
+    /// A fingerprint matched, the key did not.
+    FalseMatch => "false_match",
+    /// An insert took a slot that had been used before: one round trip more.
+    RecycledSlot => "recycled_slot",
+    /// An insert withdrew because its key was there already.
+    Yielded => "yielded",
+    /// A tentative insert of the same key was removed.
+    KilledTentative => "killed_tentative",
+    /// An unsettled insert was settled by somebody else than its writer.
+    SettledInsert => "settled_insert",
+    /// SNAPSHOT: all backups showed the writer's own word.
+    SnapshotRule1 => "snapshot_rule_1",
+    /// SNAPSHOT: the writer held the majority.
+    SnapshotRule2 => "snapshot_rule_2",
+    /// SNAPSHOT: the smallest word decided.
+    SnapshotRule3 => "snapshot_rule_3",
+    /// SNAPSHOT: the round was lost; the writer waits for the winner.
+    SnapshotLost => "snapshot_lost",
+    /// The primary's entry was corrupt, and a backup's copy was read.
+    ReadBackupCopy => "read_backup_copy",
+}
+
+/// Counts of each [`Event`], of one thread.
+#[derive(Debug)]
+pub struct Events([Cell<u64>; Event::ALL.len()]);
+
+impl Default for Events {
+    fn default() -> Self {
+        Events(std::array::from_fn(|_| Cell::new(0)))
+    }
+}
+
+impl Events {
+    /// Counts one.
+    pub fn note(&self, event: Event) {
+        let cell = &self.0[event as usize];
+        cell.set(cell.get() + 1);
+    }
+
+    /// How often it happened.
+    pub fn count(&self, event: Event) -> u64 {
+        self.0[event as usize].get()
+    }
+
+    /// All counts that are not zero, with their labels.
+    pub fn seen(&self) -> impl Iterator<Item = (Event, u64)> + '_ {
+        Event::ALL.iter().map(|e| (*e, self.count(*e))).filter(|(_, n)| *n > 0)
+    }
+}
