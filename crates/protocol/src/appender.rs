@@ -78,6 +78,16 @@ impl Appender {
     }
 }
 
+impl Reservation {
+    /// Gives the room back when no slot ever named it and no WRITE to it is on its way, if it was the last one cut.
+    pub fn give_back(self, appender: &Appender) {
+        let end = self.at.0 + self.len as u64 - appender.extent.start.0;
+        if Rc::ptr_eq(&self.in_flight, &appender.in_flight) && appender.used.get() == end {
+            appender.used.set(end - self.len as u64);
+        }
+    }
+}
+
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.in_flight.set(self.in_flight.get() - 1);
@@ -105,5 +115,16 @@ mod tests {
         drop((first, second));
         assert!(a.is_quiet());
         assert_eq!((a.used(), a.left()), (192, 832));
+    }
+
+    #[test]
+    fn only_the_last_reservation_can_be_given_back() {
+        let a = appender(1024);
+        let (first, second) = (a.reserve(64).unwrap(), a.reserve(64).unwrap());
+        first.give_back(&a);
+        assert_eq!(a.used(), 128);
+        second.give_back(&a);
+        assert_eq!(a.used(), 64);
+        assert!(a.is_quiet());
     }
 }
