@@ -237,6 +237,10 @@ schema! {
         memory: u64 = Kind::Size { min: MIB, max: 64 * TIB }, "1GiB", "64GiB";
         /// Huge pages behind that memory: auto falls back to small pages and says so.
         hugepages: Hugepages = Kind::Choice(Hugepages::NAMES), "auto", "require";
+        /// File on tmpfs or hugetlbfs to hold that memory instead of an anonymous one; it outlives the daemon.
+        memory_file: Option<PathBuf> = Kind::OptionalText, "", "/dev/shm/farrow.mem";
+        /// Format node.memory_file anew at the start; everything in it is lost.
+        reformat: bool = Kind::Bool, "false", "true";
         /// Clients served at a time.
         max_clients: u32 = Kind::Integer { min: 1, max: 4096 }, "256", "1024";
     }

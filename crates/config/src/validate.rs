@@ -138,6 +138,13 @@ pub(crate) fn together(config: &Config, origin: impl Fn(usize) -> Origin) -> Vec
             Ok(_) => {}
         }
     }
+    if node.reformat && node.memory_file.is_none() {
+        report(
+            &[("node", "reformat"), ("node", "memory_file")],
+            "node.reformat is set without node.memory_file, and there is nothing to format anew: set the file too"
+                .to_owned(),
+        );
+    }
 
     let fabric = &config.fabric;
     if matches!(
@@ -201,6 +208,8 @@ mod tests {
         assert!(message.contains("set node.advertise"), "{message}");
         let message = refused(|c| c.node.advertise = Some("[::]:7400".to_owned()));
         assert!(message.contains("node.advertise"), "{message}");
+        let message = refused(|c| c.node.reformat = true);
+        assert!(message.contains("without node.memory_file"), "{message}");
         let message = refused(|c| {
             c.fabric.transport = Transport::Shm;
             c.fabric.require = Require::Rdma;

@@ -148,6 +148,7 @@ macro_rules! field {
 field!(String, Value::Text(text) => text.clone(), this => Value::Text(this.clone()));
 field!(Vec<String>, Value::List(items) => items.clone(), this => Value::List(this.clone()));
 field!(Duration, Value::Duration(time) => *time, this => Value::Duration(*this));
+field!(bool, Value::Bool(yes) => *yes, this => Value::Bool(*this));
 field!(f64, Value::Ratio(ratio) => *ratio, this => Value::Ratio(*this));
 field!(Policy, Value::Policy(policy) => *policy, this => Value::Policy(*this));
 

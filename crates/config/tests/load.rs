@@ -62,14 +62,20 @@ fn flag_beats_environment_beats_file_beats_default() {
 fn every_key_can_be_set_in_all_three_places() {
     for key in KEYS {
         let toml = match key.kind {
-            farrow_config::Kind::Integer { .. } | farrow_config::Kind::Ratio => key.example.to_owned(),
+            farrow_config::Kind::Integer { .. } | farrow_config::Kind::Ratio | farrow_config::Kind::Bool => {
+                key.example.to_owned()
+            }
             farrow_config::Kind::List => format!("['{}']", key.example.replace(',', "', '")),
             _ => format!("'{}'", key.example),
         };
-        // 0.0.0.0 may only be listened on together with an address to dial.
-        let also = if key.path() == "node.listen" { "advertise = 'a:1'\n" } else { "" };
+        // Some are only valid together with another: 0.0.0.0 with an address to dial, formatting with a file.
+        let also = match key.path().as_str() {
+            "node.listen" => "advertise = 'a:1'\n",
+            "node.reformat" => "memory_file = '/dev/shm/m'\n",
+            _ => "",
+        };
         let here = directory(&format!("[{}]\n{also}{} = {toml}\n", key.section, key.name));
-        let other = directory(if also.is_empty() { "" } else { "[node]\nadvertise = 'a:1'\n" });
+        let other = directory(&if also.is_empty() { String::new() } else { format!("[node]\n{also}") });
         let in_file = load_with(here.path(), &[], &[]).unwrap();
         let in_variable = load_with(other.path(), &[(&key.variable(), key.example)], &[]).unwrap();
         let flag = format!("--{}", key.flag());
