@@ -11,6 +11,8 @@ use std::task::{Context, Poll};
 pub struct Cost {
     /// The longest sequence of chains of which each was posted after the answer of the one before.
     pub round_trips: u32,
+    /// CASes that lost to somebody else.
+    pub conflicts: u32,
     /// Verbs and bytes that the operation waited for, or may have.
     pub foreground: Totals,
     /// Verbs and bytes posted behind the reply.
@@ -24,6 +26,7 @@ pub struct Meter(Rc<MeterCells>);
 #[derive(Debug, Default)]
 struct MeterCells {
     depth: Cell<u32>,
+    conflicts: Cell<u32>,
     foreground: Cell<Totals>,
     background: Cell<Totals>,
 }
@@ -41,11 +44,7 @@ impl Meter {
         let mut totals = self.0.foreground.get();
         totals.count(&chain);
         self.0.foreground.set(totals);
-        Posted {
-            completion: link.post(chain),
-            meter: self.clone(),
-            depth: self.0.depth.get() + 1,
-        }
+        Posted { completion: link.post(chain), meter: self.clone(), depth: self.0.depth.get() + 1 }
     }
 
     /// Posts a chain behind the reply: nobody waits for it, its effect comes or does not.
@@ -56,10 +55,16 @@ impl Meter {
         drop(link.post(chain));
     }
 
+    /// Counts a CAS that lost to somebody else.
+    pub fn note_conflict(&self) {
+        self.0.conflicts.set(self.0.conflicts.get() + 1);
+    }
+
     /// What was counted so far.
     pub fn cost(&self) -> Cost {
         Cost {
             round_trips: self.0.depth.get(),
+            conflicts: self.0.conflicts.get(),
             foreground: self.0.foreground.get(),
             background: self.0.background.get(),
         }

@@ -29,8 +29,10 @@ pub struct Appender {
     in_flight: Rc<Cell<u32>>,
 }
 
-/// Room for one entry. While it lives its operation has not ended, and the extent is not sealed.
+/// Room for one entry. Its operation says when it has ended; until then the extent is not sealed. An operation that is
+/// dropped before that leaves the extent open for good, since its verbs may still land.
 #[derive(Debug)]
+#[must_use = "an operation that never ends keeps its extent from being sealed"]
 pub struct Reservation {
     /// The first byte.
     pub at: BlockAddr,
@@ -79,18 +81,18 @@ impl Appender {
 }
 
 impl Reservation {
-    /// Gives the room back when no slot ever named it and no WRITE to it is on its way, if it was the last one cut.
+    /// The operation has ended: none of its verbs is on its way any more.
+    pub fn end(self) {
+        self.in_flight.set(self.in_flight.get() - 1);
+    }
+
+    /// The operation has ended, and no slot ever named the room: it is cut again, if it was the last one.
     pub fn give_back(self, appender: &Appender) {
         let end = self.at.0 + self.len as u64 - appender.extent.start.0;
         if Rc::ptr_eq(&self.in_flight, &appender.in_flight) && appender.used.get() == end {
             appender.used.set(end - self.len as u64);
         }
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.in_flight.set(self.in_flight.get() - 1);
+        self.end();
     }
 }
 
@@ -112,9 +114,17 @@ mod tests {
         assert_eq!((first.at.0, first.len, second.at.0), (4096, 128, 4096 + 128));
         assert!(a.reserve(1000).is_none());
         assert!(!a.is_quiet());
-        drop((first, second));
+        first.end();
+        second.end();
         assert!(a.is_quiet());
         assert_eq!((a.used(), a.left()), (192, 832));
+    }
+
+    #[test]
+    fn an_operation_that_never_ended_keeps_the_extent_open() {
+        let a = appender(1024);
+        drop(a.reserve(64).unwrap());
+        assert!(!a.is_quiet());
     }
 
     #[test]

@@ -46,5 +46,8 @@ impl<F: Fabric> Context<'_, F> {
 
     pub(crate) fn note(&self, event: Event) {
         self.events.note(event);
+        if event == Event::LostAtPrimary {
+            self.meter.note_conflict();
+        }
     }
 }

@@ -184,8 +184,9 @@ impl<C: Commit> Client<C> {
         let commit = self.commit;
         let mut unused = false;
         let outcome = self.run(key, async |cx| put(cx, commit, known, condition, &staged, &mut unused).await);
-        if unused {
-            place.give_back(&self.appender);
+        match unused {
+            true => place.give_back(&self.appender),
+            false => place.end(),
         }
         outcome
     }
