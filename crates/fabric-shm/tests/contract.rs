@@ -17,7 +17,7 @@ struct ShmWorld(Arc<Node>);
 impl ShmWorld {
     fn new() -> ShmWorld {
         let memory = NodeMemory::create(MEMORY_LEN, Hugepages::Auto).unwrap();
-        let host = ShmHost::start(memory.len(), 64, 1).unwrap();
+        let host = ShmHost::start(memory.len(), 1024, 1).unwrap();
         let peer = ShmPeer::map(memory.fd(), host.fd()).unwrap();
         let host = Mutex::new(Some(host));
         ShmWorld(Arc::new(Node { peer, host }))

@@ -8,8 +8,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const WORKERS: u64 = 3;
-const IN_FLIGHT: usize = 8;
-const BLOCK_LEN: usize = 2048;
+const IN_FLIGHT: usize = 4;
+/// Large, so that a fence mostly meets chains that are half done.
+const BLOCK_LEN: usize = 32 << 10;
+/// What the workers change through links that are fenced.
+const WATCHED: usize = BLOCK_LEN * (1 + WORKERS as usize);
 
 /// What a worker knows of its own chains.
 #[derive(Clone, Copy, Default)]
@@ -23,48 +26,41 @@ fn count_at(worker: u64) -> u64 {
 }
 
 fn block_at(worker: u64) -> u64 {
-    4096 * (worker + 1)
-}
-
-fn fresh_at(worker: u64) -> u64 {
-    (1 << 20) + 4096 * worker
+    BLOCK_LEN as u64 * (worker + 1)
 }
 
 /// F6.
 pub(super) fn barrier<W: World>(world: &W) {
+    let fences = world.rounds(50);
     let at_work = Arc::new(AtomicU64::new(0));
-    let is_fenced = Arc::new(AtomicU64::new(0));
+    let fenced = Arc::new(AtomicU64::new(0));
     let outcomes: Arc<Mutex<[Outcomes; WORKERS as usize]>> = Arc::default();
     let worker = |me: u64| {
-        let (at_work, is_fenced, outcomes) = (at_work.clone(), is_fenced.clone(), outcomes.clone());
-        agent(move |seat: Seat<W::Fabric>| async move {
-            let mine = work_until_fenced(&seat, me, &at_work, &is_fenced).await;
+        let (at_work, fenced, outcomes) = (at_work.clone(), fenced.clone(), outcomes.clone());
+        agent(move |mut seat: Seat<W::Fabric>| async move {
+            let mut mine = Outcomes::default();
+            for fence in 1..=fences {
+                work_until_fenced(&seat, me, (&at_work, &fenced, fence), &mut mine).await;
+                assert_down(&seat.link).await;
+                seat.wait_for(&fenced, fence).await;
+                seat.link = seat.controls.link().await;
+            }
+            let last = WATCHED as u64 + 8 * me;
+            must(&seat.link, Chain::new().write_word(addr(last), me + 1)).await;
+            assert_eq!(seat.word(last).await, me + 1, "a link of the new epoch works");
             outcomes.lock().expect("agents do not panic with it")[me as usize] = mine;
-            assert_down(&seat.link).await;
-            seat.wait_for(&is_fenced, 1).await;
-            let link = seat.controls.link().await;
-            must(&link, Chain::new().write_word(addr(fresh_at(me)), me + 1)).await;
-            assert_eq!(must(&link, Chain::new().read_word(addr(fresh_at(me)))).await[0], me + 1);
         })
     };
     let controller = {
-        let (at_work, is_fenced) = (at_work.clone(), is_fenced.clone());
-        agent(move |seat: Seat<W::Fabric>| async move {
-            seat.wait_for(&at_work, WORKERS).await;
-            seat.controls.fence().await;
-            let link = seat.controls.link().await;
-            let snapshot = read(&seat.fabric, &link, 0, 65536).await;
-            is_fenced.store(1, Ordering::SeqCst);
-            for _ in 0..20 {
-                seat.pause(200_000).await;
-                assert!(
-                    read(&seat.fabric, &link, 0, 65536).await == snapshot,
-                    "memory changed after a fence"
-                );
+        let (at_work, fenced) = (at_work.clone(), fenced.clone());
+        agent(move |mut seat: Seat<W::Fabric>| async move {
+            for fence in 1..=fences {
+                seat.wait_for(&at_work, fence * WORKERS).await;
+                seat.controls.fence().await;
+                let old = std::mem::replace(&mut seat.link, seat.controls.link().await);
+                watch(&seat, &old).await;
+                fenced.store(fence, Ordering::SeqCst);
             }
-            let late = Chain::new().write_word(addr(0), 1);
-            assert_eq!(seat.link.post(late).await.expect_err("fenced").effect, Effect::None);
-            assert!(read(&seat.fabric, &link, 0, 65536).await == snapshot, "a fenced link wrote");
         })
     };
     world.run((0..WORKERS).map(worker).chain([controller]).collect());
@@ -79,20 +75,32 @@ pub(super) fn barrier<W: World>(world: &W) {
     })]);
 }
 
+/// Sees that nothing changes any more, and that the controller's own old link is of no use.
+async fn watch<F: Fabric>(seat: &Seat<F>, old: &F::Link) {
+    let snapshot = read(&seat.fabric, &seat.link, 0, WATCHED).await;
+    let error = old.post(Chain::new().write_word(addr(0), 1)).await.expect_err("the link was fenced");
+    assert_eq!(error.node, old.node());
+    assert_down(old).await;
+    seat.pause(200_000).await;
+    let later = read(&seat.fabric, &seat.link, 0, WATCHED).await;
+    assert!(later == snapshot, "memory changed after a fence");
+}
+
+/// `fence` is the number of the fence that will end it; `fenced`, of the last that is done.
 async fn work_until_fenced<F: Fabric>(
     seat: &Seat<F>,
     me: u64,
-    at_work: &AtomicU64,
-    is_fenced: &AtomicU64,
-) -> Outcomes {
-    let mut mine = Outcomes::default();
+    (at_work, fenced, fence): (&AtomicU64, &AtomicU64, u64),
+    outcomes: &mut Outcomes,
+) {
+    let blocks: Vec<_> =
+        (0..IN_FLIGHT).map(|i| seat.pattern(fence as u8 ^ (i as u8) << 4, BLOCK_LEN)).collect();
     for round in 0u64.. {
-        let posted_late = is_fenced.load(Ordering::SeqCst) == 1;
+        let posted_late = fenced.load(Ordering::SeqCst) >= fence;
         let post = |i: usize| {
-            let block = seat.pattern(round as u8 ^ i as u8, BLOCK_LEN);
-            let chain =
-                Chain::new().write(addr(block_at(me)), block.whole()).fetch_add(addr(count_at(me)), 1);
-            seat.link.post(chain)
+            let (at, block) = (addr(block_at(me)), || blocks[i].whole());
+            let chain = Chain::new().write(at, block()).write(at, blocks[i / 2].whole()).write(at, block());
+            seat.link.post(chain.fetch_add(addr(count_at(me)), 1))
         };
         let posted: Vec<_> = (0..IN_FLIGHT).map(post).collect();
         let mut has_failed = false;
@@ -101,22 +109,20 @@ async fn work_until_fenced<F: Fabric>(
                 Ok(_) => {
                     assert!(!has_failed, "a chain succeeded behind one that failed");
                     assert!(!posted_late, "a chain posted after the fence succeeded");
-                    mine.done += 1;
+                    outcomes.done += 1;
                 }
                 Err(error) => {
                     has_failed = true;
-                    mine.maybe += u64::from(error.effect == Effect::Maybe);
+                    outcomes.maybe += u64::from(error.effect == Effect::Maybe);
                 }
             }
         }
         if has_failed {
-            break;
+            return;
         }
-        if round == 3 {
+        if round == 1 {
             at_work.fetch_add(1, Ordering::SeqCst);
         }
-        // An agent that shares its thread with others lets them run.
-        seat.pause(100).await;
+        seat.breathe().await;
     }
-    mine
 }

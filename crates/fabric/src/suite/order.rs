@@ -57,6 +57,7 @@ pub(super) fn chain_order<W: World>(world: &W) {
                 });
                 assert!(last <= after, "a word went back in time");
                 last = after;
+                seat.breathe().await;
             }
         }));
     }

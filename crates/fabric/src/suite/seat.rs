@@ -4,6 +4,7 @@ use super::{Agent, Controls, Local};
 use crate::{Answers, Buffer, Chain, Effect, Fabric, Link, VerbError};
 use farrow_layout::RemoteAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 /// One agent's fabric and link.
@@ -60,7 +61,20 @@ impl<F: Fabric> Seat<F> {
         self.ok(Chain::new().write(addr(at), self.filled(bytes).whole())).await;
     }
 
-    /// Lets others run.
+    /// Lets others of this thread run, and lets a world whose completions are there at once stop the agent.
+    pub(super) async fn breathe(&self) {
+        let mut has_yielded = false;
+        std::future::poll_fn(|cx| {
+            if std::mem::replace(&mut has_yielded, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Waits for `ns` nanoseconds of the fabric's time.
     pub(super) async fn pause(&self, ns: u64) {
         self.fabric.sleep_until(self.fabric.now() + Duration::from_nanos(ns)).await;
     }

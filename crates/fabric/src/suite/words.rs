@@ -89,6 +89,7 @@ fn words_are_whole<W: World>(world: &W, rounds: u64) {
                 let answers = seat.ok(chain).await;
                 assert!(answers.iter().all(|&w| is_whole(w)), "a word READ is torn: {answers:x?}");
                 buffer.with(|b| assert!(words(b).all(is_whole), "an aligned word of a READ is torn: {b:x?}"));
+                seat.breathe().await;
             }
         })
     };
@@ -120,6 +121,7 @@ pub(super) fn transfers_tear_between_words<W: World>(world: &W) {
                 let first_whole = WRITE.0.next_multiple_of(8) - READ.0;
                 let whole_words = (WRITE.0 + WRITE.1 as u64 - WRITE.0.next_multiple_of(8)) / 8;
                 let inner = &bytes[first_whole as usize..][..8 * whole_words as usize];
+                seat.breathe().await;
                 for (i, word) in words(inner).enumerate() {
                     let is_of_one_write = word == (word & 0xff) * 0x0101_0101_0101_0101;
                     assert!(is_of_one_write, "word {i} is torn: {word:016x}");
