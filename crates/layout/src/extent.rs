@@ -47,8 +47,12 @@ impl ExtentWord {
 
     /// The next life of the extent: open, for `owner`.
     pub fn opened(self, owner: ClientId) -> ExtentWord {
-        let generation = (self.generation() + 1) & 0x00ff_ffff;
-        ExtentWord(1 << 56 | (generation as u64) << 32 | owner.0 as u64)
+        ExtentWord::open_as(owner, self.generation() + 1)
+    }
+
+    /// An extent that is open for `owner` in a given life (modulo 2^24).
+    pub fn open_as(owner: ClientId, generation: u32) -> ExtentWord {
+        ExtentWord(1 << 56 | ((generation & 0x00ff_ffff) as u64) << 32 | owner.0 as u64)
     }
 
     /// The same extent, sealed.

@@ -1,0 +1,155 @@
+//! The client of one thread.
+
+use crate::cluster::Cluster;
+use crate::space::{GrantError, Granting, Space};
+use crate::worker::Worker;
+use crate::{ConnectError, Core, Options};
+use farrow_control::message::{ExtentGrant, Refusal, Request};
+use farrow_fabric::{Chain, Fabric, Link, block_on};
+use farrow_layout::{ClientId, HomeId, RemoteAddr, Superblock};
+use farrow_protocol::{Extent, Home, Member};
+use farrow_transport::{AnyFabric, AnyLink, DialError, FabricOptions};
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// The client of one thread: operations are those of [`Core`]. Cheap to clone within the thread.
+#[derive(Clone)]
+pub struct LocalClient {
+    core: Core<AnyFabric, ControlPlane>,
+}
+
+/// Space from the nodes' control planes.
+pub struct ControlPlane {
+    client: ClientId,
+    /// The node that is the primary of each home.
+    primaries: Vec<Arc<Worker>>,
+    everybody: Vec<Arc<Worker>>,
+}
+
+impl Space for ControlPlane {
+    fn open(&self, home: HomeId, bytes: u64) -> Granting {
+        let answer = self.primaries[usize::from(home.0)].open(self.client, home, bytes);
+        Box::pin(async move {
+            answer.await.unwrap_or_else(|_| {
+                Err(GrantError::Unavailable("the node's control session has ended".into()))
+            })
+        })
+    }
+
+    fn seal(&self, extent: &Extent, used: u64) {
+        let grant = ExtentGrant {
+            first: extent.first,
+            count: extent.count,
+            start: extent.start,
+            len: extent.len,
+            generation: extent.word.generation(),
+        };
+        let request = Request::SealExtent { client: self.client, home: extent.home, grant, used };
+        self.primaries[usize::from(extent.home.0)].tell(request);
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        for worker in &self.everybody {
+            worker.tell(Request::Leave { client: self.client });
+        }
+    }
+}
+
+/// Ids to draw before giving up; a collision among 2^32 is rare, several in a row are a defect.
+const ID_ATTEMPTS: u32 = 8;
+
+impl LocalClient {
+    pub(crate) fn join(cluster: &Cluster, options: &Options) -> Result<LocalClient, ConnectError> {
+        let fabric = cluster
+            .fabric(&FabricOptions { buffer_limit: options.buffer_limit, spin: options.spin })
+            .map_err(ConnectError::Local)?;
+        let client = join_everywhere(cluster, &fabric)?;
+        let space = ControlPlane {
+            client,
+            primaries: cluster
+                .map()
+                .homes
+                .iter()
+                .map(|h| cluster.workers()[usize::from(h.members[0].node.0)].clone())
+                .collect(),
+            everybody: cluster.workers().to_vec(),
+        };
+        let mut links = Vec::new();
+        for worker in cluster.workers() {
+            let link = worker.session().link(&fabric, client)?;
+            prove(&fabric, &link, worker, cluster)?;
+            links.push(link);
+        }
+        let homes = cluster.map().homes.iter().map(|home| {
+            let members = home.members.iter().map(|m| Member {
+                link: links[usize::from(m.node.0)].clone(),
+                segment: cluster.plan().segment(m.segment),
+            });
+            Home::new(home.id, members.collect())
+        });
+        let homes = homes.collect();
+        let core =
+            Core::new(fabric, space, client, cluster.map().clone(), *cluster.plan(), homes, options.clone());
+        Ok(LocalClient { core })
+    }
+
+    /// Runs a future of this client to its end on this thread.
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        block_on(self.core.fabric(), future)
+    }
+
+    /// Whether every link is up.
+    pub fn is_connected(&self) -> bool {
+        self.core.homes().iter().flat_map(|h| h.members()).all(|m| m.link.is_up())
+    }
+}
+
+impl Deref for LocalClient {
+    type Target = Core<AnyFabric, ControlPlane>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.core
+    }
+}
+
+fn join_everywhere(cluster: &Cluster, fabric: &AnyFabric) -> Result<ClientId, ConnectError> {
+    let mut attempt = 0;
+    'draw: loop {
+        let client = Cluster::draw_id(fabric.random());
+        for (i, worker) in cluster.workers().iter().enumerate() {
+            match worker.session().join(client) {
+                Ok(()) => {}
+                Err(DialError::Refused { refusal: Refusal::ClientTaken(_), .. }) if attempt < ID_ATTEMPTS => {
+                    attempt += 1;
+                    cluster.workers()[..i].iter().for_each(|w| w.tell(Request::Leave { client }));
+                    continue 'draw;
+                }
+                Err(e) => {
+                    cluster.workers()[..i].iter().for_each(|w| w.tell(Request::Leave { client }));
+                    return Err(e.into());
+                }
+            }
+        }
+        return Ok(client);
+    }
+}
+
+/// Reads the superblock over a new link: that proves the path, and that both sides speak of the same memory.
+fn prove(fabric: &AnyFabric, link: &AnyLink, worker: &Worker, cluster: &Cluster) -> Result<(), ConnectError> {
+    let session = worker.session();
+    let address = || session.address().to_owned();
+    let buffer = fabric.buffers().take(Superblock::LEN).map_err(|e| ConnectError::Local(e.to_string()))?;
+    let read = link.post(Chain::new().read(RemoteAddr(0), buffer.whole()));
+    block_on(fabric, read).map_err(|e| ConnectError::Proof { address: address(), why: e.to_string() })?;
+    let superblock = buffer
+        .with(Superblock::open)
+        .map_err(|source| ConnectError::Superblock { address: address(), source })?;
+    let said = (session.welcome().incarnation.0, session.node().0, cluster.map().cluster_id());
+    if (superblock.incarnation, superblock.node, superblock.cluster) != said {
+        let why = format!("it is the memory of node {} of another cluster or another life", superblock.node);
+        return Err(ConnectError::Proof { address: address(), why });
+    }
+    Ok(())
+}
