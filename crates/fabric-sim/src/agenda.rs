@@ -1,0 +1,119 @@
+//! What can happen next.
+
+use crate::choices::{Choices, Point};
+use crate::sleep::Timer;
+use crate::{Pace, TaskId};
+use farrow_fabric::Nanos;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// Something that can happen.
+#[derive(Clone, Debug)]
+pub(crate) enum Actor {
+    /// The next piece of the first chain of a link.
+    Execute(usize),
+    /// The first answer of a link.
+    Answer(usize),
+    /// A timer.
+    Fire(Rc<Timer>),
+    /// A task that was woken.
+    Poll(TaskId),
+}
+
+/// Everything that can happen now, or will at a known time.
+pub(crate) enum Agenda {
+    /// Any order: the actors and, for each lane, its speed.
+    Any { ready: Vec<(Nanos, Actor)>, speeds: Option<Box<Speeds>> },
+    /// In order of time; the second part of the key makes it unique and fair.
+    Timed { due: BTreeMap<(Nanos, u64), Actor>, count: u64 },
+}
+
+/// How fast each lane is. Lanes share few speeds: what matters is that they differ.
+pub(crate) struct Speeds {
+    of: [u64; LANES],
+    left: u64,
+}
+
+const LANES: usize = 32;
+/// Picks between two changes of a speed.
+const STEADY: u64 = 96;
+
+impl Agenda {
+    pub(crate) fn new(pace: &Pace) -> Agenda {
+        match pace {
+            Pace::Even => Agenda::Any { ready: Vec::new(), speeds: None },
+            Pace::Skewed => {
+                Agenda::Any { ready: Vec::new(), speeds: Some(Box::new(Speeds { of: [0; LANES], left: 0 })) }
+            }
+            Pace::Timed(_) => Agenda::Timed { due: BTreeMap::new(), count: 0 },
+        }
+    }
+
+    pub(crate) fn add(&mut self, at: Nanos, actor: Actor) {
+        match self {
+            Agenda::Any { ready, .. } => ready.push((at, actor)),
+            Agenda::Timed { due, count } => {
+                *count += 1;
+                due.insert((at, *count), actor);
+            }
+        }
+    }
+
+    /// Takes what happens next. Its time is when it is due, which may be in the past.
+    pub(crate) fn pick(
+        &mut self,
+        choices: &mut dyn Choices,
+        allow: impl Fn(&Actor) -> bool,
+    ) -> Option<(Nanos, Actor)> {
+        match self {
+            Agenda::Timed { due, .. } => {
+                let key = *due.iter().find(|(_, actor)| allow(actor))?.0;
+                Some((key.0, due.remove(&key)?))
+            }
+            Agenda::Any { ready, speeds } => {
+                let allowed = |r: &(Nanos, Actor)| allow(&r.1);
+                if let Some(speeds) = speeds {
+                    speeds.drift(choices);
+                }
+                let speed = |r: &(Nanos, Actor)| speeds.as_ref().map_or(1, |s| s.of(&r.1));
+                let total: u64 = ready.iter().filter(|r| allowed(r)).map(speed).sum();
+                if total == 0 {
+                    return None;
+                }
+                let mut left = if total == 1 { 0 } else { choices.below(total, Point::Next) };
+                let index = ready.iter().position(|r| {
+                    if !allowed(r) {
+                        return false;
+                    }
+                    let here = left < speed(r);
+                    left = left.saturating_sub(speed(r));
+                    here
+                });
+                Some(ready.remove(index.expect("the draw is below the sum")))
+            }
+        }
+    }
+}
+
+impl Speeds {
+    fn of(&self, actor: &Actor) -> u64 {
+        let lane = match actor {
+            Actor::Execute(link) => link * 3,
+            Actor::Answer(link) => link * 3 + 1,
+            Actor::Poll(task) => task.0 * 3 + 2,
+            Actor::Fire(_) => return 1,
+        };
+        1 << (2 * self.of[lane % LANES])
+    }
+
+    fn drift(&mut self, choices: &mut dyn Choices) {
+        if self.left == 0 {
+            self.left = 1 + choices.below(STEADY, Point::Next);
+            for _ in 0..LANES / 4 {
+                let lane = choices.below(LANES as u64, Point::Next) as usize;
+                self.of[lane] = choices.below(4, Point::Next);
+            }
+        }
+        self.left -= 1;
+    }
+}

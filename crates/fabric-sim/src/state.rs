@@ -1,0 +1,364 @@
+//! The world's state: nodes, links, tasks, the agenda. Nothing here polls, wakes into or drops a client's code.
+
+use crate::agenda::{Actor, Agenda};
+use crate::chain_run::{ChainRun, Waiting};
+use crate::choices::{Choices, Point};
+use crate::sleep::Timer;
+use crate::task::{Task, Woken};
+use crate::{Access, AccessKind, CostModel, Memory, Observer, Options, Pace, TaskId, Trace, TraceLine};
+use farrow_fabric::{Answers, Effect, Nanos, TotalsCell, VerbError, Why};
+use farrow_layout::NodeId;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The state, as fabrics, links and the world share it. Borrowed for short times only, never while a client's code runs.
+pub(crate) type Shared = Rc<RefCell<State>>;
+
+pub(crate) struct State {
+    pub(crate) options: Options,
+    pub(crate) choices: Box<dyn Choices>,
+    pub(crate) now: Nanos,
+    pub(crate) agenda: Agenda,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) links: Vec<LinkState>,
+    pub(crate) tasks: Vec<Task>,
+    pub(crate) woken: Arc<Woken>,
+    pub(crate) fabrics: usize,
+    pub(crate) trace: Trace,
+    pub(crate) observer: Option<Box<dyn Observer>>,
+}
+
+pub(crate) struct Node {
+    pub(crate) memory: Memory,
+    pub(crate) is_dead: bool,
+    /// When its NIC has done what it knows of.
+    nic_free: Nanos,
+}
+
+/// Whether chains can be posted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Up,
+    /// The responder will find that the key is none of its.
+    WrongKey,
+    /// The responder has given it up; the client has yet to hear of it.
+    Broken(Why),
+    Down,
+}
+
+impl Standing {
+    fn is_live(self) -> bool {
+        matches!(self, Standing::Up | Standing::WrongKey)
+    }
+}
+
+pub(crate) struct LinkState {
+    pub(crate) client: usize,
+    pub(crate) node: usize,
+    pub(crate) standing: Standing,
+    totals: Rc<TotalsCell>,
+    /// Chains on their way to the node, or being executed there.
+    chains: VecDeque<ChainRun>,
+    /// Executed chains whose answers are on their way back.
+    answers: VecDeque<(ChainRun, Result<Answers, VerbError>)>,
+    is_executing: bool,
+    is_answering: bool,
+    last_arrival: Nanos,
+    last_return: Nanos,
+}
+
+impl State {
+    pub(crate) fn new(options: Options, choices: Box<dyn Choices>) -> State {
+        State {
+            options,
+            choices,
+            now: Nanos(0),
+            agenda: Agenda::new(&options.pace),
+            nodes: Vec::new(),
+            links: Vec::new(),
+            tasks: Vec::new(),
+            woken: Arc::default(),
+            fabrics: 0,
+            trace: Trace::new(options.record),
+            observer: None,
+        }
+    }
+
+    fn cost(&self) -> Option<CostModel> {
+        match self.options.pace {
+            Pace::Timed(cost) => Some(cost),
+            Pace::Even | Pace::Skewed => None,
+        }
+    }
+
+    pub(crate) fn add_node(&mut self, memory_len: u64) -> usize {
+        self.nodes.push(Node { memory: Memory::zeroed(memory_len), is_dead: false, nic_free: Nanos(0) });
+        self.nodes.len() - 1
+    }
+
+    pub(crate) fn add_link(
+        &mut self,
+        client: usize,
+        node: usize,
+        standing: Standing,
+        totals: &Rc<TotalsCell>,
+    ) -> usize {
+        let standing = if self.nodes[node].is_dead { Standing::Broken(Why::PeerLost) } else { standing };
+        self.links.push(LinkState {
+            client,
+            node,
+            standing,
+            totals: totals.clone(),
+            chains: VecDeque::new(),
+            answers: VecDeque::new(),
+            is_executing: false,
+            is_answering: false,
+            last_arrival: Nanos(0),
+            last_return: Nanos(0),
+        });
+        self.links.len() - 1
+    }
+
+    pub(crate) fn add_timer(&mut self, at: Nanos, timer: Rc<Timer>) {
+        self.agenda.add(at, Actor::Fire(timer));
+    }
+
+    /// Puts tasks that were woken on the agenda.
+    pub(crate) fn note_woken(&mut self) {
+        for id in self.woken.take() {
+            let task = &mut self.tasks[id.0];
+            if !task.is_on_agenda && !task.has_ended {
+                task.is_on_agenda = true;
+                self.agenda.add(self.now, Actor::Poll(id));
+            }
+        }
+    }
+
+    /// Takes what happens next, and lets the clock follow.
+    pub(crate) fn next(&mut self, without_tasks: bool) -> Option<Actor> {
+        self.note_woken();
+        let tasks = &self.tasks;
+        let allow = |actor: &Actor| match actor {
+            Actor::Poll(id) => !without_tasks && !tasks[id.0].is_paused,
+            Actor::Fire(_) | Actor::Execute(_) | Actor::Answer(_) => true,
+        };
+        let (due, actor) = self.agenda.pick(self.choices.as_mut(), allow)?;
+        self.now = match self.options.pace {
+            Pace::Timed(_) => self.now.max(due),
+            // A timer takes the clock along; everything else just takes a moment.
+            Pace::Even | Pace::Skewed => match actor {
+                Actor::Fire(_) => Nanos(self.now.0 + 1).max(due),
+                _ => Nanos(self.now.0 + 1),
+            },
+        };
+        Some(actor)
+    }
+
+    fn latency(&mut self, cost: &CostModel) -> u64 {
+        cost.one_way_ns + self.choices.below(cost.jitter_ns + 1, Point::Latency)
+    }
+
+    /// Chains reach their link with one doorbell.
+    pub(crate) fn submit(&mut self, link: usize, chains: impl IntoIterator<Item = ChainRun>) {
+        if let Some(cost) = self.cost() {
+            let arrival = Nanos(self.now.0 + self.latency(&cost));
+            let link = &mut self.links[link];
+            link.last_arrival = link.last_arrival.max(arrival);
+        }
+        for chain in chains {
+            let why = match self.links[link].standing {
+                Standing::Up | Standing::WrongKey => {
+                    self.links[link].chains.push_back(chain);
+                    continue;
+                }
+                Standing::Broken(why) => why,
+                Standing::Down => Why::LinkDown,
+            };
+            let error = VerbError::refused(self.node_id(link), why);
+            self.answer_later(link, chain, Err(error));
+        }
+        self.schedule_execution(link);
+    }
+
+    fn node_id(&self, link: usize) -> NodeId {
+        NodeId(self.links[link].node as u16)
+    }
+
+    fn schedule_execution(&mut self, link: usize) {
+        let state = &mut self.links[link];
+        if state.is_executing || state.chains.is_empty() {
+            return;
+        }
+        state.is_executing = true;
+        let arrival = state.last_arrival.max(self.now);
+        self.agenda.add(arrival, Actor::Execute(link));
+    }
+
+    /// Executes the next piece of a link's first chain.
+    pub(crate) fn execute(&mut self, link: usize) {
+        self.links[link].is_executing = false;
+        if self.links[link].standing == Standing::WrongKey && !self.links[link].chains.is_empty() {
+            self.fail(link, Why::WrongKey, 0);
+            return;
+        }
+        let cost = self.cost();
+        let state = &mut self.links[link];
+        let Some(chain) = state.chains.front_mut() else { return };
+        let node = &mut self.nodes[state.node];
+        assert!(!node.is_dead, "a dead node has no chains");
+        let mut done_at = self.now;
+        if !chain.is_executed() {
+            let (is_atomic, is_first, len) = chain.prepare(self.options.grain, self.choices.as_mut());
+            if let Some(cost) = cost {
+                done_at = Nanos(node.nic_free.max(self.now).0 + cost.service_ns(is_atomic, is_first, len));
+                node.nic_free = done_at;
+            }
+            let executed = chain.execute(&mut node.memory);
+            let access = Access {
+                now: self.now,
+                client: state.client,
+                node: NodeId(state.node as u16),
+                at: executed.at,
+                kind: executed.kind,
+            };
+            let digest = digest(&access);
+            if let Some(observer) = &mut self.observer {
+                observer.on_access(&access, &node.memory);
+            }
+            self.trace.push(TraceLine::Access(access), digest);
+        }
+        if chain.is_executed() {
+            let mut chain = state.chains.pop_front().expect("it is the first");
+            let answers = std::mem::take(&mut chain.answers);
+            self.answer_later(link, chain, Ok(answers));
+        }
+        let state = &mut self.links[link];
+        if !state.chains.is_empty() {
+            state.is_executing = true;
+            self.agenda.add(done_at, Actor::Execute(link));
+        }
+    }
+
+    fn answer_later(&mut self, link: usize, chain: ChainRun, answer: Result<Answers, VerbError>) {
+        if chain.waiting.is_none() {
+            return;
+        }
+        let mut at = self.now;
+        if let Some(cost) = self.cost() {
+            let returned = self.nodes[self.links[link].node].nic_free.max(self.now).0 + self.latency(&cost);
+            at = self.links[link].last_return.max(Nanos(returned));
+            self.links[link].last_return = at;
+        }
+        let state = &mut self.links[link];
+        state.answers.push_back((chain, answer));
+        if !state.is_answering {
+            state.is_answering = true;
+            self.agenda.add(at, Actor::Answer(link));
+        }
+    }
+
+    /// Takes the first answer of a link off the wire; the caller hands it over once the state is free again.
+    pub(crate) fn take_answer(&mut self, link: usize) -> Option<(Rc<Waiting>, Result<Answers, VerbError>)> {
+        let now = self.now;
+        let state = &mut self.links[link];
+        state.is_answering = false;
+        let (mut chain, answer) = state.answers.pop_front()?;
+        if answer.is_err() && state.standing != Standing::Down {
+            state.standing = Standing::Down;
+            state.totals.update(|t| t.links_lost += 1);
+        }
+        if !state.answers.is_empty() {
+            state.is_answering = true;
+            self.agenda.add(now, Actor::Answer(link));
+        }
+        let client = state.client;
+        let line = TraceLine::Answered { now, client, link };
+        self.trace.push(line, [3, client as u64, link as u64, now.0]);
+        Some((chain.orphan()?, answer))
+    }
+
+    /// Breaks a link: the client is told so of every chain whose answer does not come through. The first `late` verbs that
+    /// are still to be executed stay, and land some time; the others never do.
+    pub(crate) fn fail(&mut self, link: usize, why: Why, late: usize) {
+        let node = self.node_id(link);
+        let state = &mut self.links[link];
+        if !state.standing.is_live() {
+            return;
+        }
+        state.standing = Standing::Broken(why);
+        // Some answers were on the wire already: those come through in order, up to one.
+        let through = self.choices.below(state.answers.len() as u64 + 1, Point::Fault) as usize;
+        for (_, answer) in state.answers.iter_mut().skip(through) {
+            *answer = Err(VerbError::maybe(node, why));
+        }
+        let chains = std::mem::take(&mut self.links[link].chains);
+        let mut left = late;
+        let mut stay = VecDeque::new();
+        for mut chain in chains {
+            let effect =
+                if chain.has_begun || left > 0 || why == Why::Fenced { Effect::Maybe } else { Effect::None };
+            chain.truncate(left);
+            left -= chain.verbs_left();
+            let mut told = ChainRun::new(farrow_fabric::Chain::new());
+            told.waiting = chain.orphan();
+            if !chain.is_executed() {
+                stay.push_back(chain);
+            }
+            self.answer_later(link, told, Err(VerbError { node, effect, why }));
+        }
+        self.links[link].chains = stay;
+    }
+
+    /// Forgets what the responder still had to execute for a link: what a fence does.
+    pub(crate) fn drain(&mut self, link: usize) {
+        self.links[link].chains.clear();
+    }
+
+    /// How many verbs of a link are still to be executed.
+    pub(crate) fn verbs_left(&self, link: usize) -> usize {
+        self.links[link].chains.iter().map(ChainRun::verbs_left).sum()
+    }
+
+    /// The client of a link is no more: the first `late` verbs still to be executed land some time, the others never.
+    pub(crate) fn orphan(&mut self, link: usize, late: usize) {
+        let state = &mut self.links[link];
+        state.standing = Standing::Down;
+        state.answers.clear();
+        let mut left = late;
+        for chain in &mut state.chains {
+            drop(chain.orphan());
+            chain.truncate(left);
+            left -= chain.verbs_left();
+        }
+        state.chains.retain(|c| !c.is_executed());
+    }
+
+    pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
+        let now = self.now;
+        self.trace.note(|| TraceLine::Note { now, text: text() });
+    }
+
+    pub(crate) fn polled(&mut self, id: TaskId) {
+        let line = TraceLine::Polled { now: self.now, task: id.0 };
+        self.trace.push(line, [1, id.0 as u64, self.now.0, 0]);
+    }
+
+    pub(crate) fn fired(&mut self) {
+        let now = self.now;
+        self.trace.push(TraceLine::Fired { now }, [2, now.0, 0, 0]);
+    }
+}
+
+fn digest(access: &Access) -> [u64; 4] {
+    let (kind, a, b) = match access.kind {
+        AccessKind::Read { len } => (4, len as u64, 0),
+        AccessKind::Write { len } => (5, len as u64, 0),
+        AccessKind::Swapped { old, new } => (6, old, new),
+        AccessKind::NotSwapped { expected, old } => (7, expected, old),
+        AccessKind::Added { old, new } => (8, old, new),
+    };
+    let place = (access.client as u64) << 48 | u64::from(access.node.0) << 32 | kind;
+    [place, access.at.0 ^ access.now.0 << 32, a, b]
+}
