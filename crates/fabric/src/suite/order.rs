@@ -77,14 +77,15 @@ pub(super) fn completed_is_visible<W: World>(world: &W) {
 fn store_load_agents<F: Fabric>(rounds: u64, in_one_chain: bool) -> Vec<super::Agent<F>> {
     const WORDS: [u64; 2] = [512, 1024];
     let seen: Arc<[Mutex<Vec<u64>>; 2]> = Arc::default();
-    let ended = Arc::new(AtomicU64::new(0));
+    let (arrived, ended): (Arc<AtomicU64>, Arc<AtomicU64>) = Default::default();
     let one = |me: usize| {
-        let (seen, ended) = (seen.clone(), ended.clone());
+        let (seen, arrived, ended) = (seen.clone(), arrived.clone(), ended.clone());
         // Above what an earlier pair of agents left behind.
         let base = if in_one_chain { 1 << 32 } else { 2 << 32 };
         agent(move |seat| async move {
             let (mine, other) = (addr(WORDS[me]), addr(WORDS[1 - me]));
             let mut saw = Vec::new();
+            seat.assemble(&arrived, 2).await;
             for i in 1..=rounds {
                 let write = Chain::new().write_word(mine, base + i);
                 let answers = if in_one_chain {

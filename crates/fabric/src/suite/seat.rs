@@ -79,6 +79,14 @@ impl<F: Fabric> Seat<F> {
         self.fabric.sleep_until(self.fabric.now() + Duration::from_nanos(ns)).await;
     }
 
+    /// Waits until `agents` have arrived, so that they start together.
+    pub(super) async fn assemble(&self, arrived: &AtomicU64, agents: u64) {
+        arrived.fetch_add(1, Ordering::SeqCst);
+        while arrived.load(Ordering::SeqCst) < agents {
+            self.breathe().await;
+        }
+    }
+
     /// Waits until `flag`, which agents share outside of the fabric, is at least `value`.
     pub(super) async fn wait_for(&self, flag: &AtomicU64, value: u64) {
         while flag.load(Ordering::SeqCst) < value {
