@@ -1,5 +1,8 @@
 //! Real records from a file of JSON lines, `{"key": "...", "value": "..."}`, plain or gzipped.
 //!
+//! Bytes that are no text come as `key_hex` and `value_hex` instead, and an application's flags as `flags`: that is how
+//! `farrow dump` writes them.
+//!
 //! The file is input from anywhere: a bad line is an item of its own, with its number and what is wrong, and
 //! reading goes on after it. Only a file that cannot be read any further ends the records early, and says so.
 //! Memory is bounded by the longest line that is accepted.
@@ -31,6 +34,19 @@ pub struct Record {
     pub key: String,
     /// The value; it may be empty.
     pub value: String,
+}
+
+/// One good line whose key or value may be any bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BytesRecord {
+    /// Its number, from 1.
+    pub line: u64,
+    /// The key: 1 to [`MAX_KEY_LEN`] bytes.
+    pub key: Vec<u8>,
+    /// The value; it may be empty.
+    pub value: Vec<u8>,
+    /// The application's flags; 0 when the line has none.
+    pub flags: u16,
 }
 
 /// A line that is no record.
@@ -73,6 +89,18 @@ pub enum WhyBad {
     /// The key is too long.
     #[error("the key has {0} bytes; at most {MAX_KEY_LEN} are allowed")]
     LongKey(usize),
+    /// Text and hexadecimal digits at once.
+    #[error("has both \"{0}\" and \"{0}_hex\"")]
+    Both(&'static str),
+    /// Not an even number of hexadecimal digits.
+    #[error("\"{0}_hex\" is not a string of pairs of hexadecimal digits")]
+    NotHex(&'static str),
+    /// Bytes where text is needed.
+    #[error("the {0} holds bytes that are not UTF-8")]
+    NotText(&'static str),
+    /// Flags that do not fit.
+    #[error("\"flags\" is not a number from 0 to 65535")]
+    BadFlags,
     /// The line is too long.
     #[error("is longer than {MAX_LINE_LEN} bytes")]
     LongLine,
@@ -118,13 +146,7 @@ impl Records {
         } else {
             Box::new(input)
         };
-        Ok(Self {
-            input,
-            line: 0,
-            max_line_len: MAX_LINE_LEN,
-            buffer: Vec::new(),
-            ended: false,
-        })
+        Ok(Self { input, line: 0, max_line_len: MAX_LINE_LEN, buffer: Vec::new(), ended: false })
     }
 
     /// Puts the next line into the buffer, without its end. `Ok(false)`: there is none.
@@ -147,10 +169,9 @@ impl Records {
     }
 }
 
-impl Iterator for Records {
-    type Item = Result<Record, BadLine>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+impl Records {
+    /// The next line as bytes: what the iterator refuses because it is no text is a record here.
+    pub fn next_bytes(&mut self) -> Option<Result<BytesRecord, BadLine>> {
         while !self.ended {
             let outcome = match self.read_line() {
                 Ok(true) if self.buffer.iter().all(u8::is_ascii_whitespace) => continue,
@@ -164,11 +185,25 @@ impl Iterator for Records {
             let line = self.line;
             self.ended = outcome.as_ref().is_err_and(WhyBad::ends_the_file);
             return Some(match outcome {
-                Ok((key, value)) => Ok(Record { line, key, value }),
+                Ok(record) => Ok(BytesRecord { line, ..record }),
                 Err(why) => Err(BadLine { line, why }),
             });
         }
         None
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<Record, BadLine>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let text = |BytesRecord { line, key, value, .. }: BytesRecord| {
+            let utf8 = |bytes, name| {
+                String::from_utf8(bytes).map_err(|_| BadLine { line, why: WhyBad::NotText(name) })
+            };
+            Ok(Record { line, key: utf8(key, "key")?, value: utf8(value, "value")? })
+        };
+        Some(self.next_bytes()?.and_then(text))
     }
 }
 
@@ -179,6 +214,12 @@ struct Members {
     key: Option<Value>,
     #[serde(default, deserialize_with = "present")]
     value: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    key_hex: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    value_hex: Option<Value>,
+    #[serde(default)]
+    flags: Option<Value>,
 }
 
 /// Keeps `null` apart from nothing.
@@ -186,26 +227,52 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, 
     Value::deserialize(deserializer).map(Some)
 }
 
-fn parse(line: &[u8]) -> Result<(String, String), WhyBad> {
+/// The record of a line; its number is the caller's to say.
+fn parse(line: &[u8]) -> Result<BytesRecord, WhyBad> {
     let text = str::from_utf8(line).map_err(WhyBad::NotUtf8)?;
     // An array would pass as the members in order.
     if !text.trim_ascii_start().starts_with('{') {
         return Err(WhyBad::NotObject);
     }
     let members: Members = serde_json::from_str(text).map_err(WhyBad::NotJson)?;
-    let key = match members.key.ok_or(WhyBad::NoKey)? {
-        Value::String(key) => key,
-        _ => return Err(WhyBad::KeyNotString),
-    };
-    let value = match members.value.ok_or(WhyBad::NoValue)? {
-        Value::String(value) => value,
-        _ => return Err(WhyBad::ValueNotString),
+    let key = bytes("key", members.key, members.key_hex, WhyBad::KeyNotString)?.ok_or(WhyBad::NoKey)?;
+    let value =
+        bytes("value", members.value, members.value_hex, WhyBad::ValueNotString)?.ok_or(WhyBad::NoValue)?;
+    let flags = match members.flags {
+        None => 0,
+        Some(flags) => flags.as_u64().and_then(|flags| u16::try_from(flags).ok()).ok_or(WhyBad::BadFlags)?,
     };
     match key.len() {
         0 => Err(WhyBad::EmptyKey),
         key_len if key_len > MAX_KEY_LEN => Err(WhyBad::LongKey(key_len)),
-        _ => Ok((key, value)),
+        _ => Ok(BytesRecord { line: 0, key, value, flags }),
     }
+}
+
+/// A member that is text, or hexadecimal digits under its other name.
+fn bytes(
+    name: &'static str,
+    text: Option<Value>,
+    hex: Option<Value>,
+    not_string: WhyBad,
+) -> Result<Option<Vec<u8>>, WhyBad> {
+    match (text, hex) {
+        (None, None) => Ok(None),
+        (Some(Value::String(text)), None) => Ok(Some(text.into_bytes())),
+        (Some(_), None) => Err(not_string),
+        (None, Some(Value::String(digits))) => from_hex(&digits).ok_or(WhyBad::NotHex(name)).map(Some),
+        (None, Some(_)) => Err(WhyBad::NotHex(name)),
+        (Some(_), Some(_)) => Err(WhyBad::Both(name)),
+    }
+}
+
+/// Bytes from pairs of hexadecimal digits; `None` for any other text.
+pub fn from_hex(digits: &str) -> Option<Vec<u8>> {
+    let nibble = |digit: u8| char::from(digit).to_digit(16).map(|nibble| nibble as u8);
+    if !digits.len().is_multiple_of(2) {
+        return None;
+    }
+    digits.as_bytes().chunks_exact(2).map(|pair| Some(nibble(pair[0])? << 4 | nibble(pair[1])?)).collect()
 }
 
 #[cfg(test)]
@@ -247,12 +314,37 @@ mod tests {
         let all: Vec<Record> = Records::open(&path).unwrap().collect::<Result<_, _>>().unwrap();
         assert_eq!(all.len(), 200);
         assert_eq!(all.last().unwrap().line, 200);
-        assert!(
-            all.iter()
-                .all(|record| record.value.starts_with(&format!("Package: {}\n", record.key)))
-        );
+        assert!(all.iter().all(|record| record.value.starts_with(&format!("Package: {}\n", record.key))));
         let sizes = ValueSizes::listed(all.iter().map(|record| record.value.len())).unwrap();
         assert!((500.0..1_500.0).contains(&sizes.mean()), "mean {}", sizes.mean());
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_come_as_digits() {
+        let file = concat!(
+            "{\"key_hex\":\"00fF\",\"value\":\"v\",\"flags\":7}\n",
+            "{\"key\":\"k\",\"value_hex\":\"\"}\n",
+            "{\"key\":\"k\",\"key_hex\":\"00\",\"value\":\"\"}\n",
+            "{\"key_hex\":\"0\",\"value\":\"\"}\n",
+            "{\"key_hex\":\"\u{e9}\",\"value\":\"\"}\n",
+            "{\"key\":\"k\",\"value\":\"\",\"flags\":65536}\n",
+        );
+        let mut lines = records(file.as_bytes());
+        let good = |line, key: &[u8], value: &[u8], flags| BytesRecord {
+            line,
+            key: key.to_vec(),
+            value: value.to_vec(),
+            flags,
+        };
+        assert_eq!(lines.next_bytes().unwrap().unwrap(), good(1, b"\0\xff", b"v", 7));
+        assert_eq!(lines.next_bytes().unwrap().unwrap(), good(2, b"k", b"", 0));
+        let said: Vec<_> =
+            std::iter::from_fn(|| lines.next_bytes()).map(|r| r.unwrap_err().to_string()).collect();
+        assert_eq!(said.len(), 4);
+        assert!(said[0].contains("both"), "{}", said[0]);
+        assert!(said[1].contains("pairs of hexadecimal") && said[2].contains("pairs of hexadecimal"));
+        assert!(said[3].contains("65535"), "{}", said[3]);
+        assert!(outline(file.as_bytes())[0].contains("not UTF-8"));
     }
 
     #[test]
@@ -281,10 +373,7 @@ mod tests {
             (b"{\"key\":\"a\",\"value\":\"1\"", "is no JSON object"),
             (b"{\"key\":\"a\",\"value\":\"1\"} x", "is no JSON object"),
             (b"{\"key\":\"a\",\"value\":\"\\ud800\"}", "is no JSON object"),
-            (
-                b"{\"key\":\"a\",\"key\":\"b\",\"value\":\"1\"}",
-                "duplicate field",
-            ),
+            (b"{\"key\":\"a\",\"key\":\"b\",\"value\":\"1\"}", "duplicate field"),
             (b"[1]", "is no JSON object"),
             (b"null", "is no JSON object"),
             (b"{}", "has no \"key\""),
@@ -293,10 +382,7 @@ mod tests {
             (b"{\"key\":null,\"value\":\"1\"}", "the key is not a string"),
             (b"{\"key\":7,\"value\":\"1\"}", "the key is not a string"),
             (b"{\"key\":\"a\",\"value\":null}", "the value is not a string"),
-            (
-                b"{\"key\":\"a\",\"value\":{\"b\":1}}",
-                "the value is not a string",
-            ),
+            (b"{\"key\":\"a\",\"value\":{\"b\":1}}", "the value is not a string"),
             (b"{\"key\":\"\",\"value\":\"1\"}", "the key is empty"),
             (long.as_bytes(), "the key has 1025 bytes"),
             (deep.as_bytes(), "recursion limit"),
@@ -314,10 +400,7 @@ mod tests {
             assert!(text.starts_with(&format!("line {}: ", index + 1)), "{text}");
             assert!(text.contains(expected), "{text} should contain {expected}");
         }
-        assert_eq!(
-            told.last().unwrap(),
-            &format!("{} {}", lines.len() + 1, "k".repeat(1024))
-        );
+        assert_eq!(told.last().unwrap(), &format!("{} {}", lines.len() + 1, "k".repeat(1024)));
     }
 
     #[test]
@@ -343,9 +426,8 @@ mod tests {
         let file = format!("{good}\n{}\n{good}\n{good} \n{}", "x".repeat(100), "y".repeat(30));
         let mut limited = records(file.as_bytes());
         limited.max_line_len = good.len();
-        let kept: Vec<Result<u64, u64>> = limited
-            .map(|item| item.map(|record| record.line).map_err(|bad| bad.line))
-            .collect();
+        let kept: Vec<Result<u64, u64>> =
+            limited.map(|item| item.map(|record| record.line).map_err(|bad| bad.line)).collect();
         assert_eq!(kept, [Ok(1), Err(2), Ok(3), Err(4), Err(5)]);
     }
 }
