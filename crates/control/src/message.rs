@@ -173,6 +173,8 @@ pub struct RdmaChunk {
 pub struct ShmEnd {
     /// Which link of the control page.
     pub link: u32,
+    /// The key of this grant of the link, told to nobody else.
+    pub key: u32,
     /// The link's epoch word; the link is broken when the control page says otherwise.
     pub epoch: u64,
 }
@@ -295,11 +297,13 @@ pub struct SegmentStats {
     pub free_bytes: u64,
     /// Bytes in open extents.
     pub open_bytes: u64,
+    /// Of these, bytes whose owner is not joined here any more: they wait for recovery (counted at the primary).
+    pub orphaned_bytes: u64,
     /// Bytes of entries in sealed extents.
     pub sealed_bytes: u64,
     /// Bytes of entries that no slot names any more (counted at the primary, in batches).
     pub dead_bytes: u64,
-    /// Slots that name an entry.
+    /// Slots that name an entry; an estimate from a sample where there are millions.
     pub used_slots: u64,
     /// Slots in all.
     pub slots: u64,

@@ -1,0 +1,168 @@
+//! Who has joined.
+
+use farrow_control::message::{ClientStats, Refusal};
+use farrow_fabric_shm::ShmGrant;
+use farrow_layout::{ClientId, Epoch};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A connection; never used again in the life of a daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SessionId(pub(crate) u64);
+
+/// Who speaks on a session, as it says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Who {
+    pub(crate) name: String,
+    pub(crate) pid: u32,
+}
+
+/// A client's one link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Link {
+    #[default]
+    None,
+    Shm(ShmGrant),
+    Rdma(Epoch),
+}
+
+/// All clients that have joined, by their ids.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    max: u32,
+    joined: BTreeMap<ClientId, Client>,
+}
+
+#[derive(Debug)]
+struct Client {
+    session: SessionId,
+    who: Arc<Who>,
+    link: Link,
+}
+
+impl Clients {
+    pub(crate) fn new(max: u32) -> Clients {
+        Clients { max, joined: BTreeMap::new() }
+    }
+
+    /// # Errors
+    /// The id is taken, by this session or another; there are too many; 0 is nobody.
+    pub(crate) fn join(
+        &mut self,
+        client: ClientId,
+        session: SessionId,
+        who: &Arc<Who>,
+    ) -> Result<(), Refusal> {
+        if client == ClientId(0) {
+            return Err(Refusal::Bad("client id 0 means nobody: draw another".into()));
+        }
+        if self.joined.contains_key(&client) {
+            return Err(Refusal::ClientTaken(client));
+        }
+        if self.joined.len() >= self.max as usize {
+            return Err(Refusal::TooManyClients(self.max));
+        }
+        self.joined.insert(client, Client { session, who: who.clone(), link: Link::None });
+        Ok(())
+    }
+
+    /// Forgets a client; its link is the caller's to take back.
+    ///
+    /// # Errors
+    /// It has not joined on this session.
+    pub(crate) fn leave(&mut self, client: ClientId, session: SessionId) -> Result<Link, Refusal> {
+        self.of(client, session)?;
+        let left = self.joined.remove(&client).expect("just found");
+        Ok(left.link)
+    }
+
+    /// Forgets all clients of a session that has ended; their links are the caller's to take back.
+    pub(crate) fn leave_all(&mut self, session: SessionId) -> Vec<(ClientId, Link)> {
+        let mut left = Vec::new();
+        self.joined.retain(|id, client| {
+            let stays = client.session != session;
+            if !stays {
+                left.push((*id, client.link));
+            }
+            stays
+        });
+        left
+    }
+
+    /// # Errors
+    /// The client has not joined on this session.
+    pub(crate) fn check(&self, client: ClientId, session: SessionId) -> Result<(), Refusal> {
+        let found = self.joined.get(&client).filter(|found| found.session == session);
+        found.map(|_| ()).ok_or(Refusal::NotJoined(client))
+    }
+
+    /// Gives a client another link, or none; the one it had is the caller's to take back.
+    ///
+    /// # Errors
+    /// It has not joined on this session.
+    pub(crate) fn set_link(
+        &mut self,
+        client: ClientId,
+        session: SessionId,
+        link: Link,
+    ) -> Result<Link, Refusal> {
+        Ok(std::mem::replace(&mut self.of(client, session)?.link, link))
+    }
+
+    pub(crate) fn is_joined(&self, client: ClientId) -> bool {
+        self.joined.contains_key(&client)
+    }
+
+    /// For `status`; links of epochs before `epoch` are broken and not shown.
+    pub(crate) fn stats(&self, epoch: Epoch) -> Vec<ClientStats> {
+        let of = |(id, client): (&ClientId, &Client)| ClientStats {
+            client: *id,
+            who: client.who.name.clone(),
+            pid: client.who.pid,
+            transport: match client.link {
+                Link::Shm(grant) if grant.epoch >= epoch.0 => "shm".into(),
+                Link::Rdma(of) if of >= epoch => "rdma".into(),
+                _ => String::new(),
+            },
+        };
+        self.joined.iter().map(of).collect()
+    }
+
+    fn of(&mut self, client: ClientId, session: SessionId) -> Result<&mut Client, Refusal> {
+        let found = self.joined.get_mut(&client).filter(|found| found.session == session);
+        found.ok_or(Refusal::NotJoined(client))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: SessionId = SessionId(1);
+    const THERE: SessionId = SessionId(2);
+
+    #[test]
+    fn a_client_belongs_to_the_session_it_joined_on() {
+        let mut it = Clients::new(8);
+        let who = Arc::new(Who { name: "bench".into(), pid: 9 });
+        it.join(ClientId(1), HERE, &who).unwrap();
+        it.join(ClientId(2), THERE, &who).unwrap();
+        assert_eq!(it.join(ClientId(1), THERE, &who), Err(Refusal::ClientTaken(ClientId(1))));
+        assert_eq!(it.leave(ClientId(1), THERE), Err(Refusal::NotJoined(ClientId(1))));
+        assert_eq!(it.check(ClientId(1), THERE), Err(Refusal::NotJoined(ClientId(1))));
+        let grant = ShmGrant { link: 3, key: 4, epoch: 5 };
+        assert_eq!(it.set_link(ClientId(1), HERE, Link::Shm(grant)), Ok(Link::None));
+        assert_eq!(it.stats(Epoch(5))[0].transport, "shm");
+        assert_eq!(it.stats(Epoch(6))[0].transport, "", "a fenced link is none");
+        assert_eq!(it.leave_all(HERE), [(ClientId(1), Link::Shm(grant))]);
+        assert!(!it.is_joined(ClientId(1)) && it.is_joined(ClientId(2)));
+    }
+
+    #[test]
+    fn nobody_and_too_many_are_refused() {
+        let mut it = Clients::new(1);
+        assert!(matches!(it.join(ClientId(0), HERE, &Arc::default()), Err(Refusal::Bad(_))));
+        it.join(ClientId(1), HERE, &Arc::default()).unwrap();
+        assert_eq!(it.join(ClientId(2), HERE, &Arc::default()), Err(Refusal::TooManyClients(1)));
+    }
+}

@@ -1,0 +1,312 @@
+//! A memory node's life: bind, serve, stop.
+
+use crate::StartError;
+use crate::ending::{Cause, Ending, Failed, wait_for_signals};
+use crate::listen::{Door, Listeners};
+use crate::notify::{READY, STOPPING, notify};
+use crate::service::Service;
+use crate::session;
+use crate::sessions::Sessions;
+use farrow_config::{Commit, Config};
+use farrow_control::Secret;
+use farrow_control::map::{ClusterMap, CommitKind, Shape};
+use farrow_control::message::NodeStats;
+use farrow_layout::NodeId;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// Sessions beyond one per client: for tools and for clients that look around before they join.
+const SESSIONS_FOR_TOOLS: usize = 16;
+/// After an error of `accept` that may last, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A daemon that has its address, and nothing else yet. Connections wait until it serves.
+#[derive(Debug)]
+pub struct Bound {
+    config: Config,
+    listeners: Listeners,
+    advertised: String,
+}
+
+/// A memory node that serves. Dropping it stops it.
+pub struct Daemon {
+    core: Arc<Core>,
+    advertised: String,
+    acceptors: Vec<JoinHandle<()>>,
+}
+
+/// What the threads of a daemon share.
+struct Core {
+    service: Service,
+    secret: Secret,
+    listeners: Listeners,
+    sessions: Arc<Sessions>,
+    ending: Arc<Ending>,
+}
+
+impl Bound {
+    /// Where it listens; the port is the system's choice if `node.listen` has port 0.
+    pub fn address(&self) -> SocketAddr {
+        self.listeners.address()
+    }
+
+    /// The address that clients dial and that the list of nodes must contain.
+    pub fn advertised(&self) -> &str {
+        &self.advertised
+    }
+
+    /// Makes and formats the memory, and serves as the member of `nodes` that is [`Bound::advertised`].
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running, and the address is free again.
+    pub fn serve(mut self, nodes: &[String], secret: &Secret) -> Result<Daemon, StartError> {
+        self.config.cluster.nodes = nodes.to_vec();
+        self.config.validate()?;
+        let is_self = |node: &String| node.eq_ignore_ascii_case(&self.advertised);
+        let Some(index) = nodes.iter().position(is_self) else {
+            return Err(StartError::NotListed { advertised: self.advertised, nodes: nodes.to_vec() });
+        };
+        let map = ClusterMap::of(&shape(&self.config))?;
+        // A cluster has at most 65535 homes, and each node is the primary of some.
+        let node = NodeId(index as u16);
+        let service = Service::start(&self.config, map, node, self.listeners.shm_socket())?;
+        let max_sessions = self.config.node.max_clients as usize + SESSIONS_FOR_TOOLS;
+        let core = Arc::new(Core {
+            service,
+            secret: secret.clone(),
+            listeners: self.listeners,
+            sessions: Sessions::new(max_sessions),
+            ending: Arc::default(),
+        });
+        let mut daemon = Daemon { core, advertised: self.advertised, acceptors: Vec::new() };
+        for (door, name) in [(Door::Tcp, "farrow-tcp"), (Door::Unix, "farrow-unix")] {
+            let core = daemon.core.clone();
+            let accept = move || core.guard(|| accept(&core, door));
+            let thread = thread::Builder::new().name(name.into()).spawn(accept);
+            let thread = thread.map_err(|source| StartError::System { what: "start a thread", source })?;
+            daemon.acceptors.push(thread);
+        }
+        daemon.log_start();
+        Ok(daemon)
+    }
+}
+
+impl Daemon {
+    /// Takes the address of `node.listen`, before anything else is touched: no two daemons get beyond this with one
+    /// address.
+    ///
+    /// # Errors
+    /// The configuration is not valid, or the address cannot be had.
+    pub fn bind(config: &Config) -> Result<Bound, StartError> {
+        config.validate()?;
+        let listeners = Listeners::bind(&config.node.listen)?;
+        let advertised = match &config.node.advertise {
+            Some(advertise) => advertise.clone(),
+            None => with_port(&config.node.listen, listeners.address().port()),
+        };
+        Ok(Bound { config: config.clone(), listeners, advertised })
+    }
+
+    /// Starts the node that `config` describes, as a member of `cluster.nodes`; without such a list it is a cluster by
+    /// itself.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub fn start(config: &Config, secret: &Secret) -> Result<Daemon, StartError> {
+        let bound = Daemon::bind(config)?;
+        let nodes = match config.cluster.nodes.as_slice() {
+            [] => vec![bound.advertised.clone()],
+            nodes => nodes.to_vec(),
+        };
+        bound.serve(&nodes, secret)
+    }
+
+    /// Its place in the cluster map.
+    pub fn node(&self) -> NodeId {
+        self.core.service.node()
+    }
+
+    /// The address that clients dial.
+    pub fn advertised(&self) -> &str {
+        &self.advertised
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.core.listeners.address()
+    }
+
+    /// The abstract name of the Unix socket where clients of this host get shared memory.
+    pub fn shm_socket(&self) -> &str {
+        self.core.listeners.shm_socket()
+    }
+
+    /// The cluster as this node knows it.
+    pub fn map(&self) -> ClusterMap {
+        self.core.service.map()
+    }
+
+    /// Everything the node can tell about itself.
+    pub fn stats(&self) -> NodeStats {
+        self.core.service.stats()
+    }
+
+    /// Serves until SIGTERM or SIGINT, then stops. Tells systemd when it is ready and when it stops. A second signal ends
+    /// the process at once.
+    ///
+    /// # Errors
+    /// The daemon met a fault in itself and has stopped.
+    pub fn wait(self) -> Result<(), Failed> {
+        let ready = || notify(READY);
+        let cause = match wait_for_signals(&self.core.ending, ready) {
+            Ok(cause) => cause,
+            Err(error) => Cause::Fault(format!("cannot wait for signals: {error}")),
+        };
+        notify(STOPPING);
+        if let Cause::Signal(signal) = cause {
+            tracing::info!(signal, "told to stop");
+        }
+        self.stop();
+        match cause {
+            Cause::Asked | Cause::Signal(_) => Ok(()),
+            Cause::Fault(why) => Err(Failed { why }),
+        }
+    }
+
+    /// Stops: links fail, sessions end, the memory is given back. Returns when all of that is done.
+    pub fn stop(self) {
+        drop(self);
+    }
+
+    fn log_start(&self) {
+        let memory = self.core.service.links().memory();
+        let map = self.map();
+        tracing::info!(
+            node = %self.node(),
+            address = self.advertised,
+            cluster = map.name,
+            nodes = map.nodes.len(),
+            policy = %map.geometry.policy,
+            memory = memory.pages().note,
+            "serving"
+        );
+        for transport in self.core.service.links().describe(self.shm_socket()) {
+            tracing::info!("{transport}");
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.core.halt(Cause::Asked);
+        for acceptor in self.acceptors.drain(..) {
+            // What a thread has to say of its panic, it has said.
+            let _ = acceptor.join();
+        }
+        self.core.sessions.join();
+        tracing::info!(address = self.advertised, "stopped");
+    }
+}
+
+impl fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut it = f.debug_struct("Daemon");
+        it.field("node", &self.node()).field("advertised", &self.advertised).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// Ends everything that serves, without waiting for it.
+    fn halt(&self, cause: Cause) {
+        self.ending.tell(cause);
+        self.listeners.close();
+        // Links first: their clients should learn it from them, not from a session that ended.
+        self.service.links().close();
+        self.sessions.close();
+    }
+
+    /// Runs a part of the daemon. A panic in it ends the daemon: a lock may be held by nobody, and memory that is handed out
+    /// on a wrong state is worse than a node that is gone.
+    fn guard(&self, part: impl FnOnce()) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(part)) {
+            let why = panic.downcast_ref::<String>().map(String::as_str);
+            let why =
+                why.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
+            tracing::error!(why, "a fault in this program; stopping");
+            self.halt(Cause::Fault(why.to_owned()));
+        }
+    }
+}
+
+fn accept(core: &Arc<Core>, door: Door) {
+    while !core.ending.is_told() {
+        let entered = core.listeners.accept(door).and_then(|wire| {
+            let core = core.clone();
+            core.sessions.clone().enter(wire, move |wire, ticket| {
+                core.guard(|| session::serve(&core.service, &core.secret, &wire, &ticket));
+                // The memory must be given back when the last seat is.
+                drop(core);
+                drop(ticket);
+            })
+        });
+        match entered {
+            Ok(()) => {}
+            Err(_) if core.ending.is_told() => {}
+            Err(error) if is_the_peers(&error) => {}
+            Err(error) => {
+                tracing::error!(%error, "cannot take a connection; trying again");
+                thread::sleep(ACCEPT_PAUSE);
+            }
+        }
+    }
+}
+
+/// The connection was gone before it was taken: nothing to worry about.
+fn is_the_peers(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::ConnectionAborted | Kind::ConnectionReset | Kind::Interrupted | Kind::NotConnected
+    )
+}
+
+fn shape(config: &Config) -> Shape {
+    let cluster = &config.cluster;
+    Shape {
+        name: cluster.name.clone(),
+        commit: match cluster.commit {
+            Commit::Colocated => CommitKind::Colocated,
+            Commit::Snapshot => CommitKind::Snapshot,
+        },
+        policy: cluster.policy,
+        nodes: cluster.nodes.clone(),
+        homes_per_node: u16::try_from(cluster.homes_per_node).expect("validated: at most 64"),
+        max_keys: cluster.max_keys,
+        memory_len: config.node.memory,
+        block_len: cluster.block_size,
+        extent_len: cluster.extent_size,
+    }
+}
+
+/// `listen` with the port that it turned out to be.
+fn with_port(listen: &str, port: u16) -> String {
+    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
+    format!("{host}:{port}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_is_filled_in() {
+        assert_eq!(with_port("127.0.0.1:0", 99), "127.0.0.1:99");
+        assert_eq!(with_port("[::1]:0", 99), "[::1]:99");
+        assert_eq!(with_port("node-1:7400", 7400), "node-1:7400");
+    }
+}
