@@ -387,7 +387,11 @@ impl Slice {
     /// # Panics
     /// If it reaches past the end.
     pub fn part(&self, start: usize, len: usize) -> Slice {
-        assert!(start.checked_add(len).is_some_and(|end| end <= self.len), "{len} bytes at {start} of a slice of {}", self.len);
+        assert!(
+            start.checked_add(len).is_some_and(|end| end <= self.len),
+            "{len} bytes at {start} of a slice of {}",
+            self.len
+        );
         Slice { buffer: self.buffer.clone(), start: self.start + start, len }
     }
 

@@ -29,10 +29,7 @@ impl Add<Duration> for Nanos {
     type Output = Nanos;
 
     fn add(self, d: Duration) -> Nanos {
-        Nanos(
-            self.0
-                .saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)),
-        )
+        Nanos(self.0.saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
 
@@ -82,11 +79,7 @@ impl RealTime {
 
     /// A future that completes at `at`.
     pub fn sleep_until(&self, at: Nanos) -> RealSleep {
-        RealSleep {
-            time: self.clone(),
-            at,
-            timer: None,
-        }
+        RealSleep { time: self.clone(), at, timer: None }
     }
 
     /// Wakes the sleepers that are due; `true` if there were any.
@@ -140,10 +133,7 @@ impl Future for RealSleep {
             inner.next_id.set(inner.next_id.get() + 1);
             inner.next_id.get()
         });
-        inner
-            .timers
-            .borrow_mut()
-            .insert((self.at, id), cx.waker().clone());
+        inner.timers.borrow_mut().insert((self.at, id), cx.waker().clone());
         Poll::Pending
     }
 }

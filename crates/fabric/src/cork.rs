@@ -26,10 +26,7 @@ impl<F: Fabric> Drop for Cork<'_, F> {
 /// Around a [`crate::join_all`] of operations this turns the first phase of all of them into one doorbell per link, the
 /// second into another, and so on.
 pub fn corked<F: Fabric, T: Future>(fabric: F, inner: T) -> impl Future<Output = T::Output> {
-    Corked {
-        fabric,
-        inner: Box::pin(inner),
-    }
+    Corked { fabric, inner: Box::pin(inner) }
 }
 
 struct Corked<F, T> {

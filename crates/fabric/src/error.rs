@@ -50,20 +50,12 @@ pub struct VerbError {
 impl VerbError {
     /// A chain of which no verb executed.
     pub fn refused(node: NodeId, why: Why) -> VerbError {
-        VerbError {
-            node,
-            effect: Effect::None,
-            why,
-        }
+        VerbError { node, effect: Effect::None, why }
     }
 
     /// A chain of which any prefix may have executed.
     pub fn maybe(node: NodeId, why: Why) -> VerbError {
-        VerbError {
-            node,
-            effect: Effect::Maybe,
-            why,
-        }
+        VerbError { node, effect: Effect::Maybe, why }
     }
 }
 

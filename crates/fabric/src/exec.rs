@@ -71,10 +71,7 @@ const POLLS_PER_CLOCK: u32 = 64;
 fn drive<F: Fabric, T: Future>(fabric: &F, future: T, limit: Option<Instant>) -> Option<T::Output> {
     let _driving = Driving::start();
     let mut future = pin!(future);
-    let flag = Arc::new(Flag {
-        woken: AtomicBool::new(true),
-        thread: fabric.waker(),
-    });
+    let flag = Arc::new(Flag { woken: AtomicBool::new(true), thread: fabric.waker() });
     let waker = Waker::from(flag.clone());
     let mut cx = Context::from_waker(&waker);
     let mut fruitless = 0u32;
@@ -102,9 +99,7 @@ fn drive<F: Fabric, T: Future>(fabric: &F, future: T, limit: Option<Instant>) ->
         if now.duration_since(*spinning_since.get_or_insert(now)) >= fabric.spin()
             && !flag.woken.load(Ordering::Acquire)
         {
-            let rest = limit.map_or(LONGEST_IDLE, |l| {
-                l.saturating_duration_since(now).min(LONGEST_IDLE)
-            });
+            let rest = limit.map_or(LONGEST_IDLE, |l| l.saturating_duration_since(now).min(LONGEST_IDLE));
             fabric.idle(rest);
         }
     }

@@ -6,9 +6,7 @@ use std::task::{Context, Poll};
 
 /// Waits for all of `futures`; answers come in the given order.
 pub fn join_all<T: Future + Unpin>(futures: impl IntoIterator<Item = T>) -> JoinAll<T> {
-    JoinAll {
-        slots: futures.into_iter().map(Slot::Waiting).collect(),
-    }
+    JoinAll { slots: futures.into_iter().map(Slot::Waiting).collect() }
 }
 
 /// See [`join_all`].
