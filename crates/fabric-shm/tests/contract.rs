@@ -4,6 +4,7 @@ use farrow_fabric::suite::{Agent, Controls, Local, MEMORY_LEN, Seat, World, run_
 use farrow_fabric_shm::{Hugepages, NodeMemory, ShmFabric, ShmGrant, ShmHost, ShmLink, ShmPeer};
 use farrow_layout::NodeId;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A daemon in this process: its links cannot tell.
 struct Node {
@@ -18,6 +19,8 @@ impl ShmWorld {
     fn new() -> ShmWorld {
         let memory = NodeMemory::create(MEMORY_LEN, Hugepages::Auto).unwrap();
         let host = ShmHost::start(memory.len(), 1024, 1).unwrap();
+        // Nobody is to be taken for stuck on a busy machine.
+        host.set_grace(Duration::from_secs(120));
         let peer = ShmPeer::map(memory.fd(), host.fd()).unwrap();
         let host = Mutex::new(Some(host));
         ShmWorld(Arc::new(Node { peer, host }))

@@ -92,6 +92,8 @@ fn epochs_only_grow() {
 #[test]
 fn a_fence_waits_for_a_chain_that_is_being_executed() {
     let node = Node::new(LEN as u64, 4);
+    // Nobody is to be taken for stuck on a busy machine.
+    node.host.set_grace(Duration::from_secs(120));
     let grant = node.host.grant(None).unwrap();
     let peer = node.peer();
     std::thread::scope(|scope| {

@@ -207,7 +207,7 @@ fn a_client_that_died_inside_of_its_chain_does_not_hold_up_the_fence() {
     client.other.0.kill().unwrap();
     client.other.0.wait().unwrap();
     assert!(client.is_busy(), "it died inside");
-    client.node.host.set_grace(Duration::from_secs(3600));
+    client.node.host.set_grace(Duration::from_secs(30));
     let fenced = client.node.host.fence(2).unwrap();
     assert_eq!((fenced.links, fenced.clients_gone, fenced.clients_killed), (1, 1, 0));
     client.node.host.release(&client.grant);

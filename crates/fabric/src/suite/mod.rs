@@ -3,7 +3,7 @@
 //! A provider describes a [`World`]: one memory, and agents that each have a fabric and a link of their own to it. Its
 //! test file then says
 //!
-//! ```ignore
+//! ```text
 //! farrow_fabric::contract_tests!(MyWorld::new);
 //! ```
 //!
