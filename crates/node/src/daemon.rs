@@ -309,4 +309,25 @@ mod tests {
         assert_eq!(with_port("[::1]:0", 99), "[::1]:99");
         assert_eq!(with_port("node-1:7400", 7400), "node-1:7400");
     }
+    #[test]
+    fn a_fault_ends_the_whole_daemon() {
+        let mut config = Config::default();
+        config.cluster.policy = farrow_config::Policy::Replicate { copies: 1 };
+        config.cluster.max_keys = 100;
+        config.node.listen = "127.0.0.1:0".to_owned();
+        config.node.memory = 8 << 20;
+        config.node.hugepages = farrow_config::Hugepages::Off;
+        let secret = Secret::from_bytes("the secret of this test's cluster").unwrap();
+        let daemon = Daemon::start(&config, &secret).unwrap();
+        let mut connected = std::net::TcpStream::connect(daemon.address()).unwrap();
+
+        daemon.core.guard(|| panic!("as if a lock's holder had panicked"));
+
+        let why = "as if a lock's holder had panicked".to_owned();
+        assert_eq!(daemon.core.ending.wait(), Cause::Fault(why.clone()));
+        assert!(std::net::TcpStream::connect(daemon.address()).is_err());
+        let ended = std::io::Read::read(&mut connected, &mut [0; 1]);
+        assert!(!matches!(ended, Ok(1..)), "{ended:?}");
+        assert_eq!(daemon.wait(), Err(Failed { why }));
+    }
 }
