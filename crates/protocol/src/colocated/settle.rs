@@ -3,7 +3,7 @@
 use super::repair::MAX_ROUNDS;
 use super::rules::{Backup, judge};
 use super::{Colocated, is_unsettled_insert};
-use crate::index::{BucketPair, Claim, Rivals, resolve_rivals, withdraw_outright};
+use crate::index::{BucketPair, Rivals, resolve_rivals, withdraw_outright};
 use crate::ops::EntryRead;
 use crate::{Commit, Concluded, Context, Event, Failure, ProtocolError};
 use farrow_fabric::{Chain, Fabric, join_all};
@@ -50,10 +50,11 @@ pub(super) async fn settle<F: Fabric>(
                 Some(bytes) => bytes.write_to(Chain::new(), &member.segment, word)?,
                 None => Chain::new(),
             };
-            let chain = chain.compare_swap(member.segment.slot(slot), held.raw(), word.raw());
-            repairs.push((held, cx.post_backup(i, chain)));
+            repairs.push((i, held, chain.compare_swap(member.segment.slot(slot), held.raw(), word.raw())));
         }
-        let (held, posted): (Vec<_>, Vec<_>) = repairs.into_iter().unzip();
+        // Posted when all are made: the entry's bytes are out of our reach as soon as the first WRITE is on its way.
+        let held: Vec<_> = repairs.iter().map(|(_, held, _)| *held).collect();
+        let posted: Vec<_> = repairs.into_iter().map(|(i, _, chain)| cx.post_backup(i, chain)).collect();
         let mut up = true;
         for (held, answer) in held.into_iter().zip(join_all(posted).await) {
             let swapped = answer.map_err(Failure::harmless)?[0] == held.raw();
@@ -89,7 +90,7 @@ pub(crate) async fn settle_insert<F: Fabric, C: Commit>(
         return Ok(Some(now));
     }
     cx.note(Event::SettledInsert);
-    match resolve_rivals(cx, &buckets, slot, Claim::Outright, &[]).await? {
+    match resolve_rivals(cx, commit, &buckets, slot, &[]).await? {
         Rivals::None => Ok(None),
         Rivals::Established => {
             cx.note(Event::Yielded);

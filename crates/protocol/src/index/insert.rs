@@ -3,13 +3,14 @@
 //! A slot that was never used is taken outright: two inserters of one key choose the same one
 //! ([`farrow_layout::choose_free_slot`] says why), so one CAS fails. A recycled slot is taken *tentatively*, at the
 //! primary alone and invisible to readers, and confirmed by a second CAS once a fresh look at the buckets has shown no
-//! rival. Whoever takes a slot outright removes tentative rivals (their CAS and the confirmation exclude each other);
-//! whoever is tentative yields to everybody. So at most one of the rivals is ever visible.
+//! rival. Everybody removes tentative rivals (removal and confirmation are changes of the same word, so they exclude each
+//! other) and yields to visible ones. Of two tentative rivals the later one sees the earlier, so at most one of them is
+//! ever visible; and a claim whose client has stopped stands in nobody's way.
 
 use super::BucketPair;
 use super::lookup::{Found, key_at};
-use crate::{Commit, Concluded, Context, Event, Failure, Place, Replace, Replaced};
-use farrow_fabric::{Chain, Fabric, join_all};
+use crate::{Commit, Concluded, Context, Event, Failure, Place, ProtocolError, Replace, Replaced};
+use farrow_fabric::{Chain, Fabric};
 use farrow_layout::{SlotAddr, SlotIndex, Word, choose_free_slot};
 
 /// How an attempt to place a key ended.
@@ -38,6 +39,13 @@ pub(crate) async fn insert<F: Fabric, C: Commit>(
     };
     let slot = buckets.slot(index);
     if expected != Word::ZERO {
+        let seen =
+            buckets.candidates().into_iter().find(|c| c.index == index).expect("it was chosen of these").slot;
+        if commit.needs_settling(&seen) {
+            // A key that was deleted here may still be on a backup: once the slot says something else, nobody would know.
+            commit.settle(cx, slot, seen).await?;
+            return Ok(Inserted::Again);
+        }
         cx.note(Event::RecycledSlot);
         return insert_recycled(cx, commit, buckets, false_matches, slot, expected, word_after(expected))
             .await;
@@ -48,10 +56,7 @@ pub(crate) async fn insert<F: Fabric, C: Commit>(
         cx.note(Event::LostAtPrimary);
         return Ok(Inserted::Again);
     }
-    match resolve_rivals(cx, buckets, slot, Claim::Outright, false_matches)
-        .await
-        .map_err(|f| f.after(true))?
-    {
+    match resolve_rivals(cx, commit, buckets, slot, false_matches).await.map_err(|f| f.after(true))? {
         Rivals::None => {
             commit.conclude(cx, slot, word, Concluded::Insert);
             Ok(Inserted::Done(Found { slot, word }))
@@ -97,12 +102,9 @@ async fn insert_recycled<F: Fabric, C: Commit>(
         cx.note(Event::LostAtPrimary);
         return Ok(Inserted::Again);
     }
-    if let Rivals::Established = resolve_rivals(cx, buckets, slot, Claim::Tentative, false_matches).await? {
+    if let Rivals::Established = resolve_rivals(cx, commit, buckets, slot, false_matches).await? {
         cx.note(Event::Yielded);
-        withdraw_tentative(cx, commit, slot, tentative, nonce).await?;
-        // Two tentative rivals yield to each other: let one of them be first the next time.
-        let pause = std::time::Duration::from_nanos(cx.fabric.random() % 50_000);
-        cx.fabric.sleep_until(cx.fabric.now() + pause).await;
+        empty_tentative(cx, commit, slot, tentative, nonce).await?;
         return Ok(Inserted::Again);
     }
     let visible = tentative.confirmed();
@@ -115,110 +117,105 @@ async fn insert_recycled<F: Fabric, C: Commit>(
         }
         Replaced::Lost { .. } => {
             cx.note(Event::LostAtPrimary);
+            // Two tentative rivals may have removed each other: let one of them be first the next time.
+            let pause = std::time::Duration::from_nanos(cx.fabric.random() % 50_000);
+            cx.fabric.sleep_until(cx.fabric.now() + pause).await;
             Ok(Inserted::Again)
         }
     }
 }
 
-/// Empties a slot that holds a tentative insert; `nonce` is what the backups hold. Whether it was still tentative.
-async fn withdraw_tentative<F: Fabric, C: Commit>(
+/// Empties a slot that holds a tentative insert; `nonce` is what the backups hold. A change like any other, so that under
+/// every commit protocol it excludes the confirmation.
+async fn empty_tentative<F: Fabric, C: Commit>(
     cx: &Context<'_, F>,
     commit: C,
     slot: SlotAddr,
     tentative: Word,
     nonce: Word,
-) -> Result<bool, Failure> {
+) -> Result<Replaced, Failure> {
     let gone = tentative.emptied();
-    let at = cx.primary_segment().slot(slot);
-    let chain = Chain::new().compare_swap(at, tentative.raw(), gone.raw());
-    let answers = cx.post_primary(chain).await.map_err(Failure::harmless)?;
-    if answers[0] != tentative.raw() {
-        return Ok(false);
-    }
-    let backups = (0..cx.home.backups().len()).map(|i| {
-        let at = cx.home.backups()[i].segment.slot(slot);
-        cx.post_backup(i, Chain::new().compare_swap(at, nonce.raw(), gone.raw()))
-    });
-    let mut everywhere = true;
-    for answer in join_all(backups).await {
-        everywhere &= answer.map_err(Failure::harmless)?[0] == nonce.raw();
-    }
-    // Otherwise the slot stays pending, and whoever meets it settles it.
-    if everywhere {
+    let change =
+        Replace { expected_at_backups: nonce, ..Replace::new(slot, tentative, gone, Place::Nothing) };
+    let replaced = commit.replace(cx, &change).await?;
+    if let Replaced::Won = replaced {
         commit.conclude(cx, slot, gone, Concluded::Delete);
     }
-    Ok(true)
+    Ok(replaced)
 }
 
-/// How the own slot was taken.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Claim {
-    /// From never used, visible.
-    Outright,
-    /// From recycled, invisible.
-    Tentative,
+/// Removes somebody else's tentative insert; the slot's word afterwards.
+async fn remove_tentative<F: Fabric, C: Commit>(
+    cx: &Context<'_, F>,
+    commit: C,
+    slot: SlotAddr,
+    tentative: Word,
+) -> Result<Word, Failure> {
+    // What no backup holds: where its client has begun to confirm it, the backups must not be taken from under it.
+    let mut nonce = tentative;
+    if let Some(backup) = cx.home.backups().first() {
+        let chain = Chain::new().read_word(backup.segment.slot(slot));
+        let held = Word::from_raw(cx.post_backup(0, chain).await.map_err(Failure::harmless)?[0]);
+        if held.is_empty() && held.version().next() == tentative.version() {
+            nonce = held;
+        }
+    }
+    match empty_tentative(cx, commit, slot, tentative, nonce).await? {
+        Replaced::Won => {
+            cx.note(Event::KilledTentative);
+            Ok(tentative.emptied())
+        }
+        Replaced::Lost { now } => Ok(now),
+    }
 }
 
 /// Whether a key is elsewhere too.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rivals {
-    /// No other slot holds the key, nor can one that was there before the own one.
+    /// No other slot holds the key visibly, nor can one that was there before the own one.
     None,
-    /// Another slot holds it, or (to a tentative claim) may come to hold it: yield.
+    /// Another slot holds it: yield.
     Established,
 }
 
-/// Looks for the context's key in other slots of `buckets`, which were read at the primary behind the CAS of `own`.
-pub(crate) async fn resolve_rivals<F: Fabric>(
+/// Looks for the context's key in other slots of `buckets`, which were read at the primary behind the CAS of `own`, and
+/// removes what is not confirmed.
+pub(crate) async fn resolve_rivals<F: Fabric, C: Commit>(
     cx: &Context<'_, F>,
+    commit: C,
     buckets: &BucketPair,
     own: SlotAddr,
-    claim: Claim,
     false_matches: &[(SlotIndex, Word)],
 ) -> Result<Rivals, Failure> {
     for candidate in buckets.candidates() {
-        let (slot, seen) = (buckets.slot(candidate.index), candidate.slot);
-        let mut word = seen.word();
-        if slot == own
-            || word.is_empty()
-            || word.fingerprint() != cx.hash.fingerprint()
-            || false_matches.contains(&(candidate.index, word))
-        {
+        let slot = buckets.slot(candidate.index);
+        let mut word = candidate.slot.word();
+        if slot == own {
             continue;
         }
-        let same = loop {
+        let mut rounds = 0;
+        while !word.is_empty()
+            && word.fingerprint() == cx.hash.fingerprint()
+            && !false_matches.contains(&(candidate.index, word))
+        {
             match key_at(cx, slot, word).await? {
-                Some(same) => break same,
+                Some(false) => break,
+                Some(true) if word.is_visible() => return Ok(Rivals::Established),
+                // Ours is there already, so it may not have seen ours: it must not be confirmed.
+                Some(true) => word = remove_tentative(cx, commit, slot, word).await?,
                 None => {
-                    let answers = cx
-                        .post_primary(Chain::new().read_word(cx.primary_segment().slot(slot)))
-                        .await
-                        .map_err(Failure::harmless)?;
-                    word = Word::from_raw(answers[0]);
-                    if word.is_empty() {
-                        break false;
-                    }
+                    let chain = Chain::new().read_word(cx.primary_segment().slot(slot));
+                    word = Word::from_raw(cx.post_primary(chain).await.map_err(Failure::harmless)?[0]);
                 }
             }
-        };
-        if !same {
-            continue;
-        }
-        if claim == Claim::Tentative || word.is_visible() {
-            return Ok(Rivals::Established);
-        }
-        // Ours is visible, so it cannot have seen ours: it must not be confirmed.
-        let gone = word.emptied();
-        let at = cx.primary_segment().slot(slot);
-        let answers = cx
-            .post_primary(Chain::new().compare_swap(at, word.raw(), gone.raw()))
-            .await
-            .map_err(Failure::harmless)?;
-        if answers[0] == word.raw() {
-            cx.note(Event::KilledTentative);
-        } else if Word::from_raw(answers[0]).is_visible() {
-            return Ok(Rivals::Established);
+            rounds += 1;
+            if rounds == MAX_ROUNDS {
+                return Err(Failure::harmless(ProtocolError::Contended { attempts: MAX_ROUNDS }));
+            }
         }
     }
     Ok(Rivals::None)
 }
+
+/// Looks at one rival's slot at most; each is lost to a change by somebody else.
+const MAX_ROUNDS: u32 = 1000;

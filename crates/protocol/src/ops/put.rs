@@ -130,13 +130,17 @@ impl<F: Fabric, C: Commit> Put<'_, F, C> {
                         is_fresh = true;
                         continue;
                     }
-                    self.is_published = true;
+                    let was_published = std::mem::replace(&mut self.is_published, true);
                     // Guarded, whatever the condition: what was here before an insert is not this key's.
                     let word_after = |before: Word| self.word_after(before, true);
                     match insert(self.cx, self.commit, &buckets, &false_matches, word_after).await? {
                         Inserted::Done(found) => return Ok(PutOutcome::Done(found)),
                         Inserted::Again => {}
-                        Inserted::Full => return Err(Failure::harmless(ProtocolError::IndexFull)),
+                        Inserted::Full => {
+                            // Nothing was posted this time.
+                            self.is_published = was_published;
+                            return Err(Failure::harmless(ProtocolError::IndexFull));
+                        }
                     }
                 }
             }
