@@ -1,0 +1,229 @@
+//! A client: does its steps, remembers what it saw, writes down what it was told.
+
+use crate::cluster::{Cluster, Place};
+use crate::scenario::{Name, Step, Verb};
+use crate::shadow::Shadow;
+use farrow_fabric::{Effect, Fabric, Meter};
+use farrow_fabric_sim::SimFabric;
+use farrow_layout::*;
+use farrow_protocol::*;
+use farrow_testkit::history::{Answer, Kind, Recorder, ValueId};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// One client of a run.
+pub struct Client<C> {
+    cluster: Cluster,
+    shadow: Shadow,
+    place: Place,
+    commit: C,
+    recorder: Rc<RefCell<Recorder>>,
+    /// The slot and version of each key as this client saw it last, with the value of that version.
+    cache: BTreeMap<Name, (Found, ValueId)>,
+    sequence: u64,
+}
+
+impl<C: Commit> Client<C> {
+    pub fn new(cluster: &Cluster, shadow: &Shadow, commit: C) -> Client<C> {
+        let place = cluster.place();
+        Client {
+            cluster: cluster.clone(),
+            shadow: shadow.clone(),
+            commit,
+            recorder: Rc::new(RefCell::new(Recorder::new(place.id))),
+            place,
+            cache: BTreeMap::new(),
+            sequence: 0,
+        }
+    }
+
+    pub fn recorder(&self) -> Rc<RefCell<Recorder>> {
+        self.recorder.clone()
+    }
+
+    pub fn fabric(&self) -> SimFabric {
+        self.place.fabric.clone()
+    }
+
+    pub async fn run(mut self, steps: Vec<Step>) {
+        for step in steps {
+            self.step(step).await;
+        }
+    }
+
+    pub async fn step(&mut self, step: Step) {
+        let id = self.place.id;
+        self.cluster.world.note(|| format!("client {id} begins {step:?}"));
+        let seen = self.cache.get(&step.key).copied();
+        let known = seen.filter(|_| step.cached).map(|(found, _)| found);
+        match (step.verb, seen) {
+            (Verb::Get, _) => self.get(step.key, known).await,
+            (Verb::Exists, _) => self.exists(step.key, known).await,
+            (Verb::Put, _) => self.put(step.key, known, Condition::Always, None).await,
+            (Verb::PutIfAbsent, _) => self.put(step.key, known, Condition::IfAbsent, None).await,
+            (Verb::PutIfPresent, _) => self.put(step.key, known, Condition::IfPresent, None).await,
+            (Verb::PutIfVersion, Some((found, read))) => {
+                self.put(step.key, known, Condition::IfVersion(found.word), Some(read)).await;
+            }
+            (Verb::Delete, _) => self.delete(step.key, known, None).await,
+            (Verb::DeleteIfVersion, Some((found, read))) => {
+                self.delete(step.key, known, Some((found.word, read))).await;
+            }
+            // Nothing to compare with: see what is there.
+            (Verb::PutIfVersion | Verb::DeleteIfVersion, None) => self.get(step.key, known).await,
+        }
+    }
+
+    async fn with<T>(&self, key: &[u8], op: impl AsyncFnOnce(&Context<'_, SimFabric>) -> T) -> T {
+        let cx = Context {
+            fabric: &self.place.fabric,
+            meter: &Meter::new(),
+            events: &self.cluster.events,
+            home: &self.place.home,
+            partition: 0,
+            key,
+            hash: KeyHash::of(key),
+        };
+        op(&cx).await
+    }
+
+    async fn get(&mut self, name: Name, known: Known) {
+        let key = self.cluster.key(name);
+        let ticket = self.recorder.borrow_mut().invoke(key, Kind::Get, self.cluster.tick());
+        let commit = self.commit;
+        match self.with(key, async |cx| get(cx, commit, known, &Target::Pool).await).await {
+            Ok(GetOutcome::Present(value, found)) => {
+                self.check(key, found);
+                let value = value.with(value_id);
+                self.cache.insert(name, (found, value));
+                let mut recorder = self.recorder.borrow_mut();
+                recorder.complete(ticket, Answer::Value(Some(value)), self.cluster.tick());
+            }
+            Ok(GetOutcome::Absent) => {
+                let mut recorder = self.recorder.borrow_mut();
+                recorder.complete(ticket, Answer::Value(None), self.cluster.tick());
+            }
+            Err(failure) => self.failed(ticket, &failure),
+        }
+    }
+
+    async fn exists(&mut self, name: Name, known: Known) {
+        let key = self.cluster.key(name);
+        let ticket = self.recorder.borrow_mut().invoke(key, Kind::Exists, self.cluster.tick());
+        let commit = self.commit;
+        match self.with(key, async |cx| exists(cx, commit, known).await).await {
+            Ok(found) => {
+                if let Some(found) = found {
+                    self.check(key, found);
+                }
+                let answer = Answer::Present(found.is_some());
+                self.recorder.borrow_mut().complete(ticket, answer, self.cluster.tick());
+            }
+            Err(failure) => self.failed(ticket, &failure),
+        }
+    }
+
+    async fn put(&mut self, name: Name, known: Known, condition: Condition, read: Option<ValueId>) {
+        let key = self.cluster.key(name);
+        self.cluster.values.set(self.cluster.values.get() + 1);
+        let value = ValueId(self.cluster.values.get());
+        let kind = match (condition, read) {
+            (Condition::Always, _) => Kind::Put { value },
+            (Condition::IfAbsent, _) => Kind::PutIfAbsent { value },
+            (Condition::IfPresent, _) => Kind::PutIfPresent { value },
+            (Condition::IfVersion(_), read) => {
+                Kind::PutIfVersion { read: read.expect("a version comes with its value"), value }
+            }
+        };
+        // From one word to more than an entry's first unit: so that transfers tear.
+        let bytes = value.0.to_le_bytes().repeat(1 + (value.0 % 5) as usize * 3);
+        let place = &self.place;
+        let room = place.appender.reserve(entry_len(key.len(), bytes.len())).expect("few enough values");
+        self.sequence += 1;
+        let entry = Entry {
+            client: ClientId(place.id),
+            sequence: self.sequence,
+            flags: 0,
+            expiry_ms: 0,
+            replaced: Word::ZERO,
+        };
+        let staged =
+            Staged::build(place.fabric.buffers(), &room, &entry, key, &StagedValue::Bytes(&bytes)).unwrap();
+        let ticket = self.recorder.borrow_mut().invoke(key, kind, self.cluster.tick());
+        let (commit, mut unused) = (self.commit, false);
+        let outcome =
+            self.with(key, async |cx| put(cx, commit, known, condition, &staged, &mut unused).await).await;
+        if unused {
+            room.give_back(&self.place.appender);
+        }
+        let answer = match outcome {
+            Ok(PutOutcome::Done(found)) => {
+                self.check(key, found);
+                self.cache.insert(name, (found, value));
+                Answer::Applied
+            }
+            Ok(PutOutcome::Overwritten { word }) => {
+                assert_eq!(
+                    condition,
+                    Condition::Always,
+                    "a conditional PUT claimed to be overwritten by {word}"
+                );
+                Answer::Applied
+            }
+            Ok(PutOutcome::Rejected(rejection)) => {
+                let fits = match (condition, rejection) {
+                    (Condition::IfAbsent, Rejection::Exists(_)) => true,
+                    (Condition::IfPresent | Condition::IfVersion(_), Rejection::Absent) => true,
+                    (Condition::IfVersion(asked), Rejection::Version(found)) => asked != found,
+                    _ => false,
+                };
+                assert!(fits, "{condition:?} was rejected with {rejection:?}");
+                Answer::Refused
+            }
+            Err(failure) => return self.failed(ticket, &failure),
+        };
+        self.recorder.borrow_mut().complete(ticket, answer, self.cluster.tick());
+    }
+
+    async fn delete(&mut self, name: Name, known: Known, version: Option<(Word, ValueId)>) {
+        let key = self.cluster.key(name);
+        let kind = version.map_or(Kind::Delete, |(_, read)| Kind::DeleteIfVersion { read });
+        let ticket = self.recorder.borrow_mut().invoke(key, kind, self.cluster.tick());
+        let (commit, word) = (self.commit, version.map(|(word, _)| word));
+        let answer = match self.with(key, async |cx| delete(cx, commit, known, word).await).await {
+            Ok(DeleteOutcome::Deleted(_)) if version.is_some() => Answer::Applied,
+            Ok(DeleteOutcome::Deleted(_)) => Answer::Deleted(Some(true)),
+            Ok(DeleteOutcome::Absent) if version.is_none() => Answer::Deleted(Some(false)),
+            Ok(DeleteOutcome::Absent | DeleteOutcome::Mismatch(_)) => {
+                assert!(version.is_some(), "only a condition can fail");
+                Answer::Refused
+            }
+            Err(failure) => return self.failed(ticket, &failure),
+        };
+        self.recorder.borrow_mut().complete(ticket, answer, self.cluster.tick());
+    }
+
+    /// What was answered is on every replica, and of this key.
+    fn check(&self, key: &[u8], found: Found) {
+        self.shadow.assert_everywhere(&self.cluster.nodes, found.slot, found.word);
+        let (named, _) = self.cluster.entry(*self.cluster.nodes.last().expect("a home"), found.word).unwrap();
+        assert_eq!(named, key, "{found:?} names another key's entry");
+    }
+
+    fn failed(&self, ticket: farrow_testkit::history::Ticket, failure: &Failure) {
+        // Nothing else may fail here: no link is lost, and so few clients never keep each other from ending.
+        assert_eq!(failure.error, ProtocolError::IndexFull, "client {}: {failure:?}", self.place.id);
+        let mut recorder = self.recorder.borrow_mut();
+        match failure.effect {
+            Effect::None => recorder.fail(ticket),
+            Effect::Maybe => recorder.unknown(ticket),
+        }
+    }
+}
+
+fn value_id(bytes: &[u8]) -> ValueId {
+    let first: [u8; 8] = bytes[..8].try_into().expect("values are whole words");
+    assert!(bytes.chunks(8).all(|word| word == first), "a torn value: {bytes:?}");
+    ValueId(u64::from_le_bytes(first))
+}

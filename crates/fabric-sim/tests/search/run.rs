@@ -1,0 +1,141 @@
+//! One run: a seed's scenario, its schedule, and the oracles.
+
+use crate::client::Client;
+use crate::cluster::Cluster;
+use crate::scenario::{Fault, Name, Scenario, Step, Verb};
+use crate::shadow::Shadow;
+use crate::structure;
+use farrow_fabric_sim::{TaskId, World};
+use farrow_layout::RemoteAddr;
+use farrow_protocol::{Commit, Event, Events};
+use farrow_testkit::history::{History, Operation, Outcome, Recorder};
+use farrow_testkit::linear;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// Events after which a run counts as one that does not end.
+const MOST_EVENTS: u64 = 2_000_000;
+
+/// What a run was.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub operations: u64,
+    pub unknown: u64,
+    pub events: u64,
+    pub failed: u64,
+    pub seen: Vec<(Event, u64)>,
+}
+
+/// Runs a seed in `world`; panics when an oracle objects.
+pub fn run<C: Commit>(world: &World, commit: C, max_copies: u64, may_stop: bool) -> Report {
+    let scenario = Scenario::draw(world, max_copies, may_stop);
+    world.note(|| format!("{scenario:?}"));
+    let cluster = Cluster::new(world.clone(), scenario.copies);
+    cluster.fill(scenario.table);
+    let shadow = Shadow::attach(&cluster);
+    let new = || Client::new(&cluster, &shadow, commit);
+    let mut recorders: Vec<Rc<RefCell<Recorder>>> = Vec::new();
+
+    let put = |key: &Name| Step { verb: Verb::Put, key: *key, cached: false };
+    finish(&cluster, new(), scenario.present.iter().map(put).collect(), &mut recorders);
+    if scenario.fault == Fault::Rot {
+        rot(&cluster);
+    }
+    let tasks: Vec<TaskId> = scenario
+        .clients
+        .iter()
+        .map(|steps| {
+            let client = new();
+            recorders.push(client.recorder());
+            world.spawn(&client.fabric(), client.run(steps.clone()))
+        })
+        .collect();
+    go(world, &tasks, scenario.fault);
+
+    let mut names: Vec<Name> = scenario.present.clone();
+    names.extend(scenario.clients.iter().flatten().map(|s| s.key));
+    names.sort_unstable();
+    names.dedup();
+    let look = |key: &Name| Step { verb: Verb::Get, key: *key, cached: false };
+    finish(&cluster, new(), names.iter().map(look).collect(), &mut recorders);
+    if scenario.fault != Fault::Rot {
+        structure::check(&cluster, &names, !matches!(scenario.fault, Fault::Stop { .. }));
+        // What is left can be worked with.
+        let after = [Verb::Put, Verb::Get, Verb::Delete, Verb::Exists];
+        let steps = names.iter().flat_map(|key| after.map(|verb| Step { verb, key: *key, cached: true }));
+        finish(&cluster, new(), steps.collect(), &mut recorders);
+    }
+
+    let operations: Vec<Operation> = recorders.iter().flat_map(|r| take(r).operations().to_vec()).collect();
+    let history = History::new(operations);
+    if let Err(failure) = linear::check(&history) {
+        panic!("{failure}");
+    }
+    let count = |outcome| history.operations().iter().filter(|o| o.outcome == outcome).count() as u64;
+    Report {
+        operations: history.operations().len() as u64,
+        unknown: count(Outcome::Unknown),
+        events: world.trace().events(),
+        failed: count(Outcome::Failed),
+        seen: seen(&cluster.events),
+    }
+}
+
+fn seen(events: &Events) -> Vec<(Event, u64)> {
+    events.seen().collect()
+}
+
+fn take(recorder: &Rc<RefCell<Recorder>>) -> History {
+    std::mem::replace(&mut *recorder.borrow_mut(), Recorder::new(0)).finish()
+}
+
+/// Runs one client to its end, alone.
+fn finish<C: Commit>(
+    cluster: &Cluster,
+    client: Client<C>,
+    steps: Vec<Step>,
+    recorders: &mut Vec<Rc<RefCell<Recorder>>>,
+) {
+    recorders.push(client.recorder());
+    let task = cluster.world.spawn(&client.fabric(), client.run(steps));
+    go(&cluster.world, &[task], Fault::None);
+}
+
+/// Lets everything happen that can, with the fault at its time.
+fn go(world: &World, tasks: &[TaskId], fault: Fault) {
+    for event in 0..MOST_EVENTS {
+        match fault {
+            Fault::Stop { client, after } if event == after && !world.has_ended(tasks[client]) => {
+                world.stop(tasks[client]);
+            }
+            Fault::Pause { client, from, .. } if event == from => world.pause(tasks[client]),
+            Fault::Pause { client, to, .. } if event == to => world.resume(tasks[client]),
+            _ => {}
+        }
+        if !world.step() {
+            if let Fault::Pause { client, to, .. } = fault
+                && event < to
+            {
+                world.resume(tasks[client]);
+                continue;
+            }
+            let stuck: Vec<_> = tasks.iter().filter(|t| !world.has_ended(**t)).collect();
+            assert!(stuck.is_empty(), "nothing can happen any more, but {stuck:?} wait");
+            return;
+        }
+    }
+    panic!("the run does not end: {MOST_EVENTS} events");
+}
+
+/// Flips a bit in the last byte of the first unit of each entry at the primary that a client wrote.
+fn rot(cluster: &Cluster) {
+    let primary = cluster.nodes[0];
+    for slot in cluster.slots() {
+        let word = cluster.word(primary, slot);
+        if word.is_visible() {
+            let at = RemoteAddr(cluster.segment().entry(word.pointer()).0 + 60);
+            let byte = cluster.world.memory(primary).bytes(at, 1)[0];
+            cluster.world.poke(primary, at, &[byte ^ 0x10]);
+        }
+    }
+}

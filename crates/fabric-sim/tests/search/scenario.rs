@@ -1,0 +1,163 @@
+//! What one run does: drawn from its seed.
+
+use farrow_fabric_sim::{Choices, Grain, Options, Pace, Point, Seed, World};
+
+/// Everything about a run but its schedule.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Replicas of each slot.
+    pub copies: usize,
+    pub table: Table,
+    /// Which of the keys are there at first.
+    pub present: Vec<Name>,
+    /// What each client does, one after the other.
+    pub clients: Vec<Vec<Step>>,
+    pub fault: Fault,
+}
+
+/// What the slots of the keys' buckets hold before the keys are put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// Nothing was ever there.
+    New,
+    /// Every slot was used and emptied.
+    Recycled,
+    /// Full of other keys, some of which look like ours, except for so many slots.
+    Full { never_used: u64, emptied: u64 },
+}
+
+/// Which key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Name {
+    Base,
+    Twin,
+    Mirror,
+    Sibling,
+    Neighbour,
+}
+
+/// One operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub verb: Verb,
+    pub key: Name,
+    /// Use what the client remembers of the key.
+    pub cached: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Get,
+    Exists,
+    Put,
+    PutIfAbsent,
+    PutIfPresent,
+    PutIfVersion,
+    Delete,
+    DeleteIfVersion,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    /// A client stops for good after so many events.
+    Stop {
+        client: usize,
+        after: u64,
+    },
+    /// A client stands still from one event to another.
+    Pause {
+        client: usize,
+        from: u64,
+        to: u64,
+    },
+    /// Bytes at the primary rot, of every entry that is there at first; nobody writes.
+    Rot,
+}
+
+const NAMES: [Name; 5] = [Name::Base, Name::Twin, Name::Mirror, Name::Sibling, Name::Neighbour];
+
+/// How the world of a seed behaves.
+pub fn options(seed: u64, record: bool) -> Options {
+    let mut choices = Seed::new(!seed);
+    let grain = [Grain::Whole, Grain::Pieces, Grain::Pieces, Grain::Words];
+    let pace = [Pace::Even, Pace::Skewed];
+    Options {
+        grain: grain[choices.below(grain.len() as u64, Point::Scenario) as usize],
+        pace: pace[choices.below(pace.len() as u64, Point::Scenario) as usize],
+        record,
+    }
+}
+
+impl Scenario {
+    /// Draws one. `may_stop`: the protocol survives clients that stop.
+    pub fn draw(world: &World, max_copies: u64, may_stop: bool) -> Scenario {
+        let pick = |count: u64| world.draw(count);
+        let copies = 1 + pick(max_copies) as usize;
+        let fault = pick(10);
+        if fault == 0 && copies > 1 && pick(8) == 0 {
+            let get = Step { verb: Verb::Get, key: Name::Base, cached: false };
+            let (present, clients) = (vec![Name::Base], vec![vec![get; 2]; 2]);
+            return Scenario { copies, table: Table::New, present, clients, fault: Fault::Rot };
+        }
+        let table = match pick(4) {
+            0 => Table::New,
+            1 => Table::Recycled,
+            _ => Table::Full { never_used: pick(3), emptied: 1 + pick(3) },
+        };
+        let mut names = vec![Name::Base];
+        let others = [0, 0, 1, 1, 1, 2][pick(6) as usize];
+        for _ in 0..others {
+            let name = NAMES[pick(NAMES.len() as u64) as usize];
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let present = names.iter().copied().filter(|_| pick(2) == 0).collect();
+        let count = 2 + pick(3) as usize;
+        let most = [8, 6, 4][count - 2];
+        // Swarm: each run leaves some kinds of operations out, so that others meet more often.
+        let weights: Vec<u64> = (0..8).map(|_| [0, 1, 1, 3][pick(4) as usize]).collect();
+        let total: u64 = weights.iter().sum();
+        let cached = pick(4);
+        let step = || {
+            let verb = if total == 0 { 2 } else { weighted(&weights, pick(total)) };
+            let key = names[pick(names.len() as u64) as usize];
+            Step { verb: VERBS[verb], key, cached: pick(4) < cached }
+        };
+        let clients: Vec<Vec<Step>> =
+            (0..count).map(|_| (0..1 + pick(most)).map(|_| step()).collect()).collect();
+        let client = pick(count as u64) as usize;
+        let fault = match fault {
+            1..=4 if may_stop => Fault::Stop { client, after: 1 + pick([40, 200, 1000][pick(3) as usize]) },
+            5 | 6 => {
+                let from = pick(300);
+                Fault::Pause { client, from, to: from + 1 + pick(600) }
+            }
+            _ => Fault::None,
+        };
+        Scenario { copies, table, present, clients, fault }
+    }
+}
+
+const VERBS: [Verb; 8] = [
+    Verb::Get,
+    Verb::Exists,
+    Verb::Put,
+    Verb::PutIfAbsent,
+    Verb::PutIfPresent,
+    Verb::PutIfVersion,
+    Verb::Delete,
+    Verb::DeleteIfVersion,
+];
+
+fn weighted(weights: &[u64], mut left: u64) -> usize {
+    for (index, weight) in weights.iter().enumerate() {
+        if left < *weight {
+            return index;
+        }
+        left -= weight;
+    }
+    unreachable!("the draw is below the sum of the weights")
+}

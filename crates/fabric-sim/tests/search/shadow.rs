@@ -1,0 +1,104 @@
+//! The shadow memory: knows for each slot which words it held on which node, and stops a run that breaks an invariant.
+
+use crate::cluster::{Cluster, open_entry};
+use farrow_fabric_sim::{Access, AccessKind, Memory, Observer};
+use farrow_layout::*;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// Every word that a slot held, by node and slot, in order.
+#[derive(Clone, Default)]
+pub struct Shadow(Rc<RefCell<Words>>);
+
+type Words = BTreeMap<(NodeId, SlotIndex), Vec<Word>>;
+
+impl Shadow {
+    /// A shadow that looks on from now on.
+    pub fn attach(cluster: &Cluster) -> Shadow {
+        let shadow = Shadow::default();
+        let mut index = BTreeMap::new();
+        for slot in cluster.slots() {
+            index.insert(cluster.segment().slot(slot).0, slot);
+            for node in &cluster.nodes {
+                shadow.0.borrow_mut().insert((*node, slot.index), vec![cluster.word(*node, slot)]);
+            }
+        }
+        let (plan, nodes) = (cluster.plan, cluster.nodes.clone());
+        cluster.world.observe(Watch { shadow: shadow.clone(), plan, nodes, index });
+        shadow
+    }
+
+    /// Invariant 2: whatever is answered is on every replica, or something later is.
+    pub fn assert_everywhere(&self, nodes: &[NodeId], slot: SlotAddr, word: Word) {
+        for node in nodes {
+            let held = &self.0.borrow()[&(*node, slot.index)];
+            let last = held.last().expect("a slot holds something");
+            assert!(
+                held.contains(&word) || last.version().is_newer_than(word.version()),
+                "{word} in slot {} was answered, but {node} never held it: {held:?}",
+                slot.index.0
+            );
+        }
+    }
+}
+
+struct Watch {
+    shadow: Shadow,
+    plan: Plan,
+    nodes: Vec<NodeId>,
+    /// Slots by the address of their words.
+    index: BTreeMap<u64, SlotAddr>,
+}
+
+impl Observer for Watch {
+    fn on_access(&mut self, access: &Access, memory: &Memory) {
+        match access.kind {
+            AccessKind::Read { .. } | AccessKind::NotSwapped { .. } => {}
+            AccessKind::Added { .. } => panic!("nobody adds in these protocols: {access:?}"),
+            AccessKind::Write { len } => self.wrote(access, memory, len),
+            AccessKind::Swapped { old, new } => {
+                let slot = self.index.get(&access.at.0);
+                let slot = *slot.unwrap_or_else(|| panic!("a CAS on what is no slot's word: {access:?}"));
+                self.swapped(access.node, slot, Word::from_raw(old), Word::from_raw(new), memory);
+            }
+        }
+    }
+}
+
+impl Watch {
+    fn swapped(&self, node: NodeId, slot: SlotAddr, old: Word, new: Word, memory: &Memory) {
+        let mut shadow = self.shadow.0.borrow_mut();
+        let held = shadow.get_mut(&(node, slot.index)).expect("every slot of every node is known");
+        assert_eq!(held.last(), Some(&old), "slot {} of {node}", slot.index.0);
+        let recent = &held[held.len().saturating_sub(6)..];
+        assert!(!held.contains(&new), "{new} recurs in slot {} of {node}, after {recent:?}", slot.index.0);
+        held.push(new);
+        assert!(
+            !new.is_tentative() || node == self.nodes[0],
+            "{new}: tentative words lie at the primary alone"
+        );
+        if !new.is_empty() {
+            let entry = open_entry(&self.plan, memory, new);
+            let (key, _) = entry.unwrap_or_else(|why| {
+                panic!("{new} names an entry that {node} does not hold, in slot {}: {why}", slot.index.0)
+            });
+            let mains = self.plan.candidates(KeyHash::of(&key));
+            let fits = mains.into_iter().any(|c| c.slots(&[0; COMBINED_LEN]).any(|(i, ..)| i == slot.index));
+            assert!(fits, "{new} is of a key that does not belong into slot {}", slot.index.0);
+        }
+    }
+
+    fn wrote(&self, access: &Access, memory: &Memory, len: usize) {
+        let blocks = self.plan.segment(0).block_bytes(BlockAddr(0)).0;
+        if access.at.0 >= blocks {
+            return;
+        }
+        // Below the blocks only the committed words are written, one at a time.
+        let slot = access.at.0.checked_sub(8).and_then(|at| self.index.get(&at));
+        let slot = *slot.unwrap_or_else(|| panic!("a WRITE to what is no committed word: {access:?}"));
+        assert_eq!((len, access.node), (8, self.nodes[0]), "committed words are words, at the primary");
+        let word = Word::from_raw(memory.word(access.at));
+        self.shadow.assert_everywhere(&self.nodes, slot, word);
+    }
+}

@@ -1,0 +1,35 @@
+//! What must be so once everything has come to rest.
+
+use crate::cluster::Cluster;
+use crate::scenario::Name;
+use farrow_layout::Word;
+use std::collections::BTreeMap;
+
+/// Checks all slots. With `is_sound`, no client was stopped: then every replica agrees on every slot that names something.
+/// A client that stopped may have changed backups alone; the next writer, who wins at the primary, overwrites that.
+pub fn check(cluster: &Cluster, names: &[Name], is_sound: bool) {
+    let mut homes: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+    let ours: Vec<_> = names.iter().map(|n| cluster.key(*n)).collect();
+    for slot in cluster.slots() {
+        let words: Vec<Word> = cluster.nodes.iter().map(|n| cluster.word(*n, slot)).collect();
+        let word = words[0];
+        assert!(!is_sound || !word.is_tentative(), "slot {}: {word} is left over", slot.index.0);
+        if !word.is_visible() {
+            continue;
+        }
+        let (key, _) = cluster.entry(cluster.nodes[0], word).expect("the primary's entry is whole");
+        let agrees = |w: &Word| *w == word || !is_sound && w.version().steps_from(word.version()) == 1;
+        if is_sound || ours.contains(&&key[..]) {
+            assert!(words.iter().all(agrees), "slot {}: replicas differ: {words:?}", slot.index.0);
+        }
+        for node in &cluster.nodes[1..] {
+            if cluster.word(*node, slot) == word {
+                let (copy, _) = cluster.entry(*node, word).expect("a backup's entry is whole");
+                assert_eq!(copy, key);
+            }
+        }
+        if let Some(other) = homes.insert(key.clone(), slot.index.0) {
+            panic!("{} is in slots {other} and {}", String::from_utf8_lossy(&key), slot.index.0);
+        }
+    }
+}
