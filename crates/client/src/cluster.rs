@@ -5,7 +5,7 @@ use crate::worker::Worker;
 use crate::{Options, handle::Client};
 use farrow_control::map::ClusterMap;
 use farrow_layout::{ClientId, GeometryError, Incarnation, NodeId, Plan, SuperblockError};
-use farrow_transport::{AnyFabric, DialError, DialOptions, FabricOptions, Session};
+use farrow_transport::{AnyFabric, DialError, DialOptions, FabricOptions, Rdma, Session};
 use std::sync::Arc;
 
 /// A process's connection to a cluster: one session a node, shared by all of its clients. Cheap to clone; thread-safe.
@@ -16,6 +16,7 @@ struct Inner {
     map: ClusterMap,
     plan: Plan,
     workers: Vec<Arc<Worker>>,
+    rdma: Rdma,
 }
 
 /// Why a cluster could not be joined.
@@ -143,7 +144,7 @@ impl Cluster {
             workers.push(Arc::new(worker));
         }
         match failed.len() {
-            0 => Ok(Cluster(Arc::new(Inner { map, plan, workers }))),
+            0 => Ok(Cluster(Arc::new(Inner { map, plan, workers, rdma: options.rdma.clone() }))),
             1 => Err(failed.pop().expect("there is one").into()),
             _ => Err(ConnectError::Several(failed)),
         }
@@ -160,8 +161,14 @@ impl Cluster {
     }
 
     /// A fabric that reaches all nodes, for one thread.
-    pub(crate) fn fabric(&self, options: &FabricOptions) -> Result<AnyFabric, String> {
-        Ok(AnyFabric::new(options))
+    pub(crate) fn fabric(&self, options: &Options) -> Result<AnyFabric, String> {
+        let by_rdma = self.0.workers.iter().any(|w| w.session().choice().transport == "rdma");
+        AnyFabric::new(&FabricOptions {
+            buffer_limit: options.buffer_limit,
+            spin: options.spin,
+            rdma: by_rdma.then(|| self.0.rdma.clone()),
+            max_links: self.0.workers.len() as u32,
+        })
     }
 
     pub(crate) fn workers(&self) -> &[Arc<Worker>] {

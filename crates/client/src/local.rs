@@ -8,7 +8,7 @@ use farrow_control::message::{ExtentGrant, Refusal, Request};
 use farrow_fabric::{Chain, Fabric, Link, block_on};
 use farrow_layout::{ClientId, HomeId, RemoteAddr, Superblock};
 use farrow_protocol::{Extent, Home, Member};
-use farrow_transport::{AnyFabric, AnyLink, DialError, FabricOptions};
+use farrow_transport::{AnyFabric, AnyLink, DialError};
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -62,9 +62,7 @@ const ID_ATTEMPTS: u32 = 8;
 
 impl LocalClient {
     pub(crate) fn join(cluster: &Cluster, options: &Options) -> Result<LocalClient, ConnectError> {
-        let fabric = cluster
-            .fabric(&FabricOptions { buffer_limit: options.buffer_limit, spin: options.spin })
-            .map_err(ConnectError::Local)?;
+        let fabric = cluster.fabric(options).map_err(ConnectError::Local)?;
         let client = join_everywhere(cluster, &fabric)?;
         let space = ControlPlane {
             client,

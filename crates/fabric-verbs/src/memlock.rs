@@ -36,6 +36,21 @@ pub fn check(bytes_needed: u64) -> Result<(), MemlockTooLow> {
     }
 }
 
+/// A failed registration in words. Out of memory means the limit on locked memory more often than memory, even
+/// where [`check`] passed: what is locked already counts, and a capability inside a user namespace does not.
+pub fn explain(error: &crate::sys::CallError) -> String {
+    if error.source.kind() != std::io::ErrorKind::OutOfMemory {
+        return error.to_string();
+    }
+    let seen = getrlimit(Resource::Memlock);
+    format!(
+        "{error}: most often the limit on locked memory, which is {} (hard limit {}): raise it (ulimit -l unlimited; \
+         LimitMEMLOCK=infinity; docker run --ulimit memlock=-1), or use less memory",
+        Limit(seen.current),
+        Limit(seen.maximum)
+    )
+}
+
 /// Regions of this size cannot be locked under this process's limits.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(

@@ -11,7 +11,8 @@
 //! between threads: libibverbs and its providers lock for themselves.
 //!
 //! What stays unsafe is what the compiler cannot see: the lifetime of memory that a device reads and writes
-//! on its own. That is [`MemoryRegion::register`] and [`QueuePair::post_send`], and nothing else.
+//! on its own. That is [`MemoryRegion::register`] and [`QueuePair::post_send`], and nothing else. Regions that
+//! keep their own memory alive ([`MappedRegion`], [`WordRegion`]) are safe.
 
 pub mod abi;
 mod completion;
@@ -21,6 +22,7 @@ mod layout_oracle;
 mod library;
 mod memory;
 mod queue_pair;
+mod region;
 mod work_request;
 
 pub use completion::{CompletionChannel, CompletionQueue, Status, Wc};
@@ -30,4 +32,5 @@ pub use memory::{Access, MemoryRegion, ProtectionDomain};
 pub use queue_pair::{
     InitAttr, PathAddress, PostError, QpCaps, QpSeen, QpState, QueuePair, RtrAttr, RtsAttr,
 };
+pub use region::{DomainRegistrar, MappedRegion, WordRegion};
 pub use work_request::{SendWr, Sge, WrFlags};

@@ -7,6 +7,7 @@ use farrow_config::{Config, Require, Transport};
 use farrow_control::message::{RdmaEnd, RdmaPort, Refusal, ShmEnd};
 use farrow_fabric_shm::{FenceError, NodeMemory, Revoked, ShmGrant, ShmHost, peer_process, send_grant};
 use farrow_layout::{ClientId, Epoch, ShmControl, ShmLink};
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{RwLock, RwLockReadGuard};
@@ -36,6 +37,12 @@ enum Shm {
     Refused(&'static str),
 }
 
+/// The address that clients dial: the device is chosen toward it. A name that does not resolve here is no obstacle.
+fn own_address(config: &Config) -> IpAddr {
+    let resolved = config.node.advertised().to_socket_addrs().ok().and_then(|mut all| all.next());
+    resolved.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip())
+}
+
 impl Links {
     /// Offers `memory`, as far as `config` wants and the machine can.
     pub(crate) fn start(config: &Config, memory: NodeMemory, epoch: Epoch) -> Result<Links, StartError> {
@@ -46,7 +53,7 @@ impl Links {
                 Shm::Offered(ShmHost::start(memory.len(), max_clients, epoch.0)?)
             }
         };
-        let rdma = rdma::open(&config.fabric, &memory, max_clients);
+        let rdma = rdma::open(&config.fabric, &memory, own_address(config), epoch);
         let required_rdma =
             config.fabric.require == Require::Rdma || config.fabric.transport == Transport::Rdma;
         if required_rdma && rdma.ports().is_empty() {

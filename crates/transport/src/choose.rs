@@ -68,7 +68,11 @@ pub fn choose(preference: Preference, require: Require, shm: &Offer, rdma: &Offe
     };
     let why_not = match first_offer {
         Ok(details) => {
-            return Ok(Choice { transport: first, reason: format!("{details}; {asked}"), is_fallback: false });
+            return Ok(Choice {
+                transport: first,
+                reason: format!("{details}; {asked}"),
+                is_fallback: false,
+            });
         }
         Err(why_not) => why_not,
     };

@@ -9,9 +9,11 @@
 mod choose;
 mod fabric;
 mod link;
+mod rdma;
 mod session;
 
 pub use choose::{Choice, Offer, Preference, Require, choose};
 pub use fabric::{AnyFabric, FabricOptions};
 pub use link::{AnyCompletion, AnyLink};
+pub use rdma::Rdma;
 pub use session::{DialError, DialOptions, Session};

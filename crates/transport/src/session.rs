@@ -1,6 +1,6 @@
 //! A process's session with one memory node: the control channel, and what is needed to make links.
 
-use crate::{AnyFabric, AnyLink, Choice, Offer, Preference, Require, choose};
+use crate::{AnyFabric, AnyLink, Choice, Offer, Preference, Rdma, Require, choose};
 use farrow_control::message::{Refusal, Reply, Request, ShmEnd, Welcome};
 use farrow_control::{Channel, Limits, Secret};
 use farrow_fabric_shm::{ShmGrant, ShmPeer, receive_grant};
@@ -24,6 +24,8 @@ pub struct DialOptions {
     pub who: String,
     /// How long to wait for a connection.
     pub timeout: Duration,
+    /// This process's end of RDMA.
+    pub rdma: Rdma,
 }
 
 /// Why a node could not be reached, or did not do what it was asked.
@@ -117,6 +119,10 @@ impl Session {
     pub fn dial(address: &str, options: &DialOptions) -> Result<Session, DialError> {
         let channel_error = |source| DialError::Channel { address: address.to_owned(), source };
         let tcp = connect_tcp(address, options.timeout)?;
+        let peer = tcp
+            .peer_addr()
+            .map_err(|source| DialError::Connect { address: address.to_owned(), source })?
+            .ip();
         let channel = Channel::connect(tcp, &options.secret, limits(options)).map_err(channel_error)?;
         let mut stream = Stream::Tcp(channel);
         let welcome = hello(&mut stream, address, options)?;
@@ -125,11 +131,19 @@ impl Session {
             Ok(_) => Ok("the node is on this host".into()),
             Err(why) => Err(why.clone()),
         };
-        let rdma_offer: Offer = Err(if welcome.rdma.is_empty() {
-            format!("the node offers none: {}", welcome.rdma_note)
+        // The device is looked for only where it could be chosen: opening one takes time.
+        let may_be_rdma = match (options.preference, options.require) {
+            (_, Require::Rdma) | (Preference::Rdma, _) => true,
+            (_, Require::Shm) => false,
+            _ => shm_offer.is_err(),
+        };
+        let rdma_offer: Offer = if welcome.rdma.is_empty() {
+            Err(format!("the node offers none: {}", welcome.rdma_note))
+        } else if may_be_rdma {
+            options.rdma.toward(peer).map(|(_, why)| why)
         } else {
-            "this program was built without it".into()
-        });
+            Err("not looked for: shared memory is possible".into())
+        };
         let choice = choose(options.preference, options.require, &shm_offer, &rdma_offer)
             .map_err(|why| DialError::Transport { address: address.to_owned(), why })?;
         if let ("shm", Ok(unix)) = (choice.transport, shm) {
@@ -230,7 +244,29 @@ impl Session {
     /// # Errors
     /// As [`Session::call`], and what the provider says.
     pub fn link(&self, fabric: &AnyFabric, client: ClientId) -> Result<AnyLink, DialError> {
-        self.link_shm(fabric, client)
+        match self.choice.transport {
+            "rdma" => self.link_rdma(fabric, client),
+            _ => self.link_shm(fabric, client),
+        }
+    }
+
+    fn link_rdma(&self, fabric: &AnyFabric, client: ClientId) -> Result<AnyLink, DialError> {
+        let transport = |why: String| DialError::Transport { address: self.address.clone(), why };
+        let engine =
+            fabric.engine().ok_or_else(|| transport("this thread's fabric has no RDMA device".into()))?;
+        let connecting = engine.connect().map_err(|e| transport(e.to_string()))?;
+        let (end, memory) = match self.call(&Request::LinkRdma { client, end: connecting.end() })? {
+            Reply::Rdma { end, memory } => (end, memory),
+            other => return Err(self.confused(&other)),
+        };
+        match connecting.finish(self.node(), &end, memory) {
+            Ok(link) => Ok(AnyLink::Rdma(link)),
+            Err(e) => {
+                // The node's end is of no use any more; if it cannot be told, it finds out when the session ends.
+                let _ = self.call(&Request::Unlink { client });
+                Err(transport(e.to_string()))
+            }
+        }
     }
 
     fn link_shm(&self, fabric: &AnyFabric, client: ClientId) -> Result<AnyLink, DialError> {

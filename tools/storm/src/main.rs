@@ -84,6 +84,13 @@ fn main() -> Result<()> {
 fn run_client(matches: &ArgMatches) -> Result<()> {
     let config = farrow_config::load(matches, farrow_config::environment())?.config;
     let options = DialOptions {
+        rdma: farrow_client::Rdma::new(
+            config.fabric.device.clone(),
+            config.fabric.chosen_port(),
+            config.fabric.chosen_gid_index(),
+            config.fabric.queue_depth,
+            config.fabric.inline as u32,
+        ),
         secret: config.cluster.load_secret()?,
         preference: match config.fabric.transport {
             farrow_config::Transport::Auto => Preference::Auto,

@@ -25,9 +25,14 @@ fn cluster(commit: Commit, copies: u8, nodes: usize) -> (Embedded, Secret) {
 
 fn options(secret: &Secret) -> DialOptions {
     DialOptions {
+        rdma: Default::default(),
         secret: secret.clone(),
-        preference: Preference::Shm,
-        require: Require::Shm,
+        preference: Preference::Auto,
+        // The same races over real verbs, where there is a device: FARROW_STORM_REQUIRE=rdma.
+        require: match std::env::var("FARROW_STORM_REQUIRE").as_deref() {
+            Ok("rdma") => Require::Rdma,
+            _ => Require::Shm,
+        },
         who: "test".into(),
         timeout: Duration::from_secs(5),
     }
@@ -94,6 +99,7 @@ fn colocated_with_processes() {
                 .arg("--record")
                 .arg(record(n))
                 .args(["--cluster-nodes", &nodes.config().cluster.nodes.join(",")])
+                .args(["--fabric-require", &std::env::var("FARROW_STORM_REQUIRE").unwrap_or("shm".into())])
                 .env("FARROW_CLUSTER_SECRET", std::str::from_utf8(secret.expose()).unwrap())
                 .spawn()
                 .unwrap()

@@ -47,6 +47,12 @@ impl Drop for ProtectionDomain {
     }
 }
 
+impl fmt::Debug for ProtectionDomain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ProtectionDomain").field(&self.context).finish()
+    }
+}
+
 /// What a device may do with a memory region. READ by this machine's own queue pairs is always allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access(u32);

@@ -114,6 +114,12 @@ impl SendWr {
         SendWr::atomic(IBV_WR_ATOMIC_FETCH_AND_ADD, id, sge, atomic, flags)
     }
 
+    /// Replaces its pointer, which must have been made of an index, by one to that place behind `entries`: for lists that
+    /// are built while their entries still move.
+    pub fn point_into(&mut self, entries: *mut Sge) {
+        self.0.sg_list = entries.wrapping_add(self.0.sg_list.addr());
+    }
+
     /// The id its completion will carry.
     pub fn id(&self) -> u64 {
         self.0.wr_id
