@@ -43,6 +43,7 @@ pub use flags::args;
 pub use kind::Kind;
 pub use load::{Loaded, load, load_in};
 pub use origin::Origin;
+pub use quantity::{parse_duration, parse_size, print_duration, print_size};
 pub use reference::render_markdown;
 pub use schema::{Client, Cluster, Config, Fabric, KEYS, Key, Log, Node, SECTIONS, Section};
 pub use secret::{SecretError, SecretText};

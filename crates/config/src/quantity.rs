@@ -15,7 +15,10 @@ const TIME_UNITS: &[(&str, u64)] = &[
 ];
 
 /// Reads `8GiB`, `64KiB`, `220B` or `220`.
-pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+///
+/// # Errors
+/// In words: what is wrong with the text.
+pub fn parse_size(text: &str) -> Result<u64, String> {
     let (count, unit) = split(text)?;
     let scale = match unit {
         "" => 1,
@@ -36,12 +39,15 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
 }
 
 /// Writes a size in the largest unit that divides it.
-pub(crate) fn print_size(size: u64) -> String {
+pub fn print_size(size: u64) -> String {
     print(size, SIZE_UNITS, "0B")
 }
 
 /// Reads `10s`, `200ms`, `5us`, `100ns`, `5m` or `1h`.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// In words: what is wrong with the text.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let (count, unit) = split(text)?;
     let unit = if unit == "µs" || unit == "μs" { "us" } else { unit };
     match TIME_UNITS.iter().find(|(name, _)| *name == unit) {
@@ -55,7 +61,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Writes a time in the largest unit that divides it. What exceeds 64 bits of nanoseconds, 584 years, is cut there.
-pub(crate) fn print_duration(time: Duration) -> String {
+pub fn print_duration(time: Duration) -> String {
     print(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), TIME_UNITS, "0s")
 }
 

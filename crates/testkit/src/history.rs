@@ -93,17 +93,8 @@ impl History {
         let end_ns = self.operations.iter().filter_map(last).max().unwrap_or(0);
         let after_ns = end_ns.saturating_add(1);
         for (key, value) in finals {
-            let outcome = Outcome::Ok {
-                returned_ns: after_ns,
-                answer: Answer::Value(*value),
-            };
-            self.push(Operation {
-                client,
-                key: key.clone(),
-                kind: Kind::Get,
-                invoked_ns: after_ns,
-                outcome,
-            });
+            let outcome = Outcome::Ok { returned_ns: after_ns, answer: Answer::Value(*value) };
+            self.push(Operation { client, key: key.clone(), kind: Kind::Get, invoked_ns: after_ns, outcome });
         }
     }
 
@@ -135,11 +126,7 @@ impl History {
                 && let Some(first_client) = writers.insert(value, operation.client)
             {
                 let second_client = operation.client;
-                return Err(Malformed::ValueWrittenTwice {
-                    value,
-                    first_client,
-                    second_client,
-                });
+                return Err(Malformed::ValueWrittenTwice { value, first_client, second_client });
             }
         }
         Ok(())
@@ -157,21 +144,12 @@ mod tests {
     use super::*;
 
     fn operation(kind: Kind, invoked_ns: u64, outcome: Outcome) -> Operation {
-        Operation {
-            client: 1,
-            key: b"k".to_vec(),
-            kind,
-            invoked_ns,
-            outcome,
-        }
+        Operation { client: 1, key: b"k".to_vec(), kind, invoked_ns, outcome }
     }
 
     #[test]
     fn a_sound_recording_is_valid() {
-        let returned = |answer| Outcome::Ok {
-            returned_ns: 5,
-            answer,
-        };
+        let returned = |answer| Outcome::Ok { returned_ns: 5, answer };
         let v = ValueId(1);
         let history = History::new(vec![
             operation(Kind::Put { value: v }, 5, returned(Answer::Applied)),
@@ -185,19 +163,11 @@ mod tests {
 
     #[test]
     fn an_end_before_the_beginning_is_refused() {
-        let outcome = Outcome::Ok {
-            returned_ns: 4,
-            answer: Answer::Value(None),
-        };
-        let refused = History::new(vec![operation(Kind::Get, 5, outcome)])
-            .validate()
-            .unwrap_err();
+        let outcome = Outcome::Ok { returned_ns: 4, answer: Answer::Value(None) };
+        let refused = History::new(vec![operation(Kind::Get, 5, outcome)]).validate().unwrap_err();
         assert!(matches!(refused, Malformed::EndsBeforeItBegins(_)));
         let text = refused.to_string();
-        assert!(
-            text.contains("returned at 4 ns") && text.contains("invocation at 5 ns"),
-            "{text}"
-        );
+        assert!(text.contains("returned at 4 ns") && text.contains("invocation at 5 ns"), "{text}");
     }
 
     #[test]
@@ -209,15 +179,9 @@ mod tests {
             (Kind::Delete, Answer::Applied),
             (Kind::DeleteIfVersion { read: ValueId(1) }, Answer::Deleted(None)),
         ] {
-            let outcome = Outcome::Ok {
-                returned_ns: 6,
-                answer,
-            };
+            let outcome = Outcome::Ok { returned_ns: 6, answer };
             let refused = History::new(vec![operation(kind, 5, outcome)]).validate();
-            assert!(
-                matches!(refused, Err(Malformed::WrongAnswer(_))),
-                "{kind} answered {answer}"
-            );
+            assert!(matches!(refused, Err(Malformed::WrongAnswer(_))), "{kind} answered {answer}");
         }
     }
 
@@ -226,22 +190,9 @@ mod tests {
         let kind = Kind::Put { value: ValueId(3) };
         let history = History::new(vec![
             operation(kind, 1, Outcome::Unknown),
-            operation(
-                kind,
-                2,
-                Outcome::Ok {
-                    returned_ns: 3,
-                    answer: Answer::Applied,
-                },
-            ),
+            operation(kind, 2, Outcome::Ok { returned_ns: 3, answer: Answer::Applied }),
         ]);
-        assert!(matches!(
-            history.validate(),
-            Err(Malformed::ValueWrittenTwice {
-                value: ValueId(3),
-                ..
-            })
-        ));
+        assert!(matches!(history.validate(), Err(Malformed::ValueWrittenTwice { value: ValueId(3), .. })));
     }
 
     #[test]
@@ -250,10 +201,7 @@ mod tests {
             operation(
                 Kind::Put { value: ValueId(1) },
                 10,
-                Outcome::Ok {
-                    returned_ns: 20,
-                    answer: Answer::Applied,
-                },
+                Outcome::Ok { returned_ns: 20, answer: Answer::Applied },
             ),
             operation(Kind::Put { value: ValueId(2) }, 30, Outcome::Unknown),
         ]);

@@ -36,9 +36,7 @@ pub struct Limits {
 impl Default for Limits {
     /// Two million configurations a key: at most some 80 MB, and some seconds.
     fn default() -> Self {
-        Self {
-            configurations_per_key: 2_000_000,
-        }
+        Self { configurations_per_key: 2_000_000 }
     }
 }
 
@@ -117,20 +115,14 @@ pub fn check_within(history: &History, limits: Limits) -> Result<Report, Failure
     let mut violation: Option<Violation> = None;
     let mut gave_up: Option<Failure> = None;
     for (key, operations) in history.by_key() {
-        let unknown = operations
-            .iter()
-            .filter(|operation| operation.outcome == Outcome::Unknown)
-            .count();
+        let unknown = operations.iter().filter(|operation| operation.outcome == Outcome::Unknown).count();
         report.keys += 1;
         report.operations += operations.len();
         report.unknown += unknown;
         match search(&operations, limits) {
             Finding::Linearizable { configurations } => report.configurations += configurations,
             Finding::Stuck(stuck) => {
-                if violation
-                    .as_ref()
-                    .is_none_or(|smallest| operations.len() < smallest.operations)
-                {
+                if violation.as_ref().is_none_or(|smallest| operations.len() < smallest.operations) {
                     violation = Some(Violation {
                         key: key.to_vec(),
                         operations: operations.len(),
@@ -142,12 +134,7 @@ pub fn check_within(history: &History, limits: Limits) -> Result<Report, Failure
             }
             Finding::GaveUp { configurations } => {
                 let (key, operations) = (key.to_vec(), operations.len());
-                gave_up.get_or_insert(Failure::GaveUp {
-                    key,
-                    operations,
-                    unknown,
-                    configurations,
-                });
+                gave_up.get_or_insert(Failure::GaveUp { key, operations, unknown, configurations });
             }
         }
     }

@@ -19,8 +19,8 @@ use thiserror::Error;
 
 /// The longest key, in bytes.
 pub const MAX_KEY_LEN: usize = 1024;
-/// The longest line, in bytes without its end: room for a value of 16 MiB, each byte escaped twofold.
-pub const MAX_LINE_LEN: usize = 32 << 20;
+/// The longest line, in bytes without its end: room for a value of 16 MiB, each byte escaped sixfold.
+pub const MAX_LINE_LEN: usize = 97 << 20;
 
 /// How every gzip file begins.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];

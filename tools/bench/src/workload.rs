@@ -5,6 +5,7 @@
 //! here reads a clock or touches a store.
 
 pub mod arrival;
+pub mod key;
 pub mod key_choice;
 pub mod mix;
 pub mod value;
@@ -20,6 +21,7 @@ enum Purpose {
     Key = 2,
     ValueSize = 3,
     Arrival = 4,
+    Loaded = 5,
 }
 
 /// The random stream of one thread for one purpose.
@@ -31,20 +33,22 @@ fn stream(seed: u64, thread: u32, purpose: Purpose) -> SmallRng {
     SmallRng::seed_from_u64(xxhash_rust::xxh3::xxh3_64(&bytes))
 }
 
+/// The random stream of one key that is loaded.
+fn stream_of_key(seed: u64, key_index: u64) -> SmallRng {
+    let mut bytes = [0; 17];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    bytes[8..16].copy_from_slice(&key_index.to_le_bytes());
+    bytes[16] = Purpose::Loaded as u8;
+    SmallRng::seed_from_u64(xxhash_rust::xxh3::xxh3_64(&bytes))
+}
+
 /// Chi-square of observed counts against expected ones, and the value that a right generator exceeds once in
 /// about a thousand seeds (Wilson and Hilferty's approximation).
 #[cfg(test)]
 fn chi_square(observed: &[u64], expected: &[f64]) -> (f64, f64) {
     assert_eq!(observed.len(), expected.len());
-    assert!(
-        expected.iter().all(|&count| count >= 5.0),
-        "cells must expect five or more"
-    );
-    let statistic = observed
-        .iter()
-        .zip(expected)
-        .map(|(&o, &e)| (o as f64 - e).powi(2) / e)
-        .sum();
+    assert!(expected.iter().all(|&count| count >= 5.0), "cells must expect five or more");
+    let statistic = observed.iter().zip(expected).map(|(&o, &e)| (o as f64 - e).powi(2) / e).sum();
     let freedom = (observed.len() - 1) as f64;
     let spread = 2.0 / (9.0 * freedom);
     let bound = freedom * (1.0 - spread + 3.09 * spread.sqrt()).powi(3);

@@ -5,7 +5,13 @@ use std::process::Command;
 
 fn allowed() -> BTreeMap<String, BTreeSet<String>> {
     let text = std::fs::read_to_string(farrow_tidy::root().join("docs/ARCHITECTURE.md")).unwrap();
-    let list = text.split("<!-- dependencies:begin -->").nth(1).unwrap().split("<!-- dependencies:end -->").next().unwrap();
+    let list = text
+        .split("<!-- dependencies:begin -->")
+        .nth(1)
+        .unwrap()
+        .split("<!-- dependencies:end -->")
+        .next()
+        .unwrap();
     let mut all = BTreeMap::new();
     for line in list.lines().filter(|l| l.starts_with("- ")) {
         let (name, rest) = line[2..].split_once(": ").unwrap();

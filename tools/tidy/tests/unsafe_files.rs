@@ -14,8 +14,12 @@ fn has_word(line: &str, word: &str) -> bool {
 fn unsafe_code_lives_where_the_safety_page_says() {
     let root = farrow_tidy::root();
     let page = std::fs::read_to_string(root.join("docs/safety.md")).unwrap();
-    let listed: BTreeSet<String> =
-        page.lines().filter_map(|l| l.strip_prefix("| `")).filter_map(|l| l.split('`').next()).map(str::to_owned).collect();
+    let listed: BTreeSet<String> = page
+        .lines()
+        .filter_map(|l| l.strip_prefix("| `"))
+        .filter_map(|l| l.split('`').next())
+        .map(str::to_owned)
+        .collect();
     let mut found = BTreeSet::new();
     for dir in ["crates", "tools"] {
         for path in farrow_tidy::files(&root.join(dir), ".rs") {

@@ -62,6 +62,7 @@ fn sweep<C: Commit>(commit: C, max_copies: u64, may_stop: bool, must_be_seen: im
             }
         }
         let Ok(report) = outcome else {
+            println!("{}: seed {seed} fails", C::NAME);
             failed.push(seed);
             if failed.len() == MOST_FAILED {
                 break;

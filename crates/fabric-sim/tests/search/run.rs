@@ -59,7 +59,7 @@ pub fn run<C: Commit>(world: &World, commit: C, max_copies: u64, may_stop: bool)
     let look = |key: &Name| Step { verb: Verb::Get, key: *key, cached: false };
     finish(&cluster, new(), names.iter().map(look).collect(), &mut recorders);
     if scenario.fault != Fault::Rot {
-        structure::check(&cluster, &names, !matches!(scenario.fault, Fault::Stop { .. }));
+        structure::check(&cluster, &shadow, &names, !matches!(scenario.fault, Fault::Stop { .. }));
         // What is left can be worked with.
         let after = [Verb::Put, Verb::Get, Verb::Delete, Verb::Exists];
         let steps = names.iter().flat_map(|key| after.map(|verb| Step { verb, key: *key, cached: true }));

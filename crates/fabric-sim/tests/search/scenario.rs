@@ -129,6 +129,19 @@ impl Scenario {
         let clients: Vec<Vec<Step>> =
             (0..count).map(|_| (0..1 + pick(most)).map(|_| step()).collect()).collect();
         let client = pick(count as u64) as usize;
+        // Churn: keys follow each other in one slot while somebody sleeps over an old sight of it.
+        if pick(8) == 0 {
+            let [a, b] = [Name::Base, names.get(1).copied().unwrap_or(Name::Sibling)];
+            let one = |verb, key| Step { verb, key, cached: false };
+            let churn = [one(Verb::Delete, a), one(Verb::Put, b), one(Verb::Put, b), one(Verb::Delete, b)];
+            let sleeper = [Verb::Put, Verb::Put, Verb::Delete, Verb::PutIfPresent].map(|v| one(v, a));
+            let others: Vec<_> = (0..1 + pick(2)).map(|_| churn[..3 + pick(2) as usize].to_vec()).collect();
+            let clients = std::iter::once(sleeper[pick(3) as usize..][..1].to_vec()).chain(others).collect();
+            let table = Table::Full { never_used: 0, emptied: 1 + pick(2) };
+            let from = 60 + pick(80);
+            let fault = Fault::Pause { client: 0, from, to: from + 400 + pick(800) };
+            return Scenario { copies, table, present: vec![Name::Base], clients, fault };
+        }
         let fault = match fault {
             1..=4 if may_stop => Fault::Stop { client, after: 1 + pick([40, 200, 1000][pick(3) as usize]) },
             5 | 6 => {

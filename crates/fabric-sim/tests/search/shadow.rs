@@ -29,6 +29,11 @@ impl Shadow {
         shadow
     }
 
+    /// Whether a slot held a word at a node, now or before.
+    pub fn has_held(&self, node: NodeId, slot: SlotAddr, word: Word) -> bool {
+        self.0.borrow()[&(node, slot.index)].contains(&word)
+    }
+
     /// Invariant 2: whatever is answered is on every replica, or something later is.
     pub fn assert_everywhere(&self, nodes: &[NodeId], slot: SlotAddr, word: Word) {
         for node in nodes {

@@ -2,17 +2,24 @@
 
 use crate::cluster::Cluster;
 use crate::scenario::Name;
+use crate::shadow::Shadow;
 use farrow_layout::Word;
 use std::collections::BTreeMap;
 
 /// Checks all slots. With `is_sound`, no client was stopped: then every replica agrees on every slot that names something.
 /// A client that stopped may have changed backups alone; the next writer, who wins at the primary, overwrites that.
-pub fn check(cluster: &Cluster, names: &[Name], is_sound: bool) {
+pub fn check(cluster: &Cluster, shadow: &Shadow, names: &[Name], is_sound: bool) {
     let mut homes: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
     let ours: Vec<_> = names.iter().map(|n| cluster.key(*n)).collect();
     for slot in cluster.slots() {
         let words: Vec<Word> = cluster.nodes.iter().map(|n| cluster.word(*n, slot)).collect();
         let word = words[0];
+        for (node, held) in cluster.nodes.iter().zip(&words).skip(1) {
+            // Were the primary lost now, this backup would bring back what was replaced or deleted long ago.
+            let is_stale =
+                held.is_visible() && *held != word && shadow.has_held(cluster.nodes[0], slot, *held);
+            assert!(!is_stale, "slot {}: the primary has {word}, but {node} still {held}", slot.index.0);
+        }
         assert!(!is_sound || !word.is_tentative(), "slot {}: {word} is left over", slot.index.0);
         if !word.is_visible() {
             continue;

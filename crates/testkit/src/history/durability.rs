@@ -83,28 +83,15 @@ pub fn check(history: &History, finals: &BTreeMap<Vec<u8>, Option<ValueId>>) -> 
             Some(None) => past.why_not_absent(),
             Some(Some(value)) => past.why_not(*value),
         };
-        losses.extend(cause.map(|cause| Loss {
-            key: key.to_vec(),
-            cause,
-        }));
+        losses.extend(cause.map(|cause| Loss { key: key.to_vec(), cause }));
     }
     for (key, value) in finals {
         if let (Some(value), false) = (value, keys.contains_key(key.as_slice())) {
-            losses.push(Loss {
-                key: key.clone(),
-                cause: Cause::Invented(*value),
-            });
+            losses.push(Loss { key: key.clone(), cause: Cause::Invented(*value) });
         }
     }
     losses.sort_by(|a, b| a.key.cmp(&b.key));
-    if losses.is_empty() {
-        Ok(Report {
-            keys: keys.len(),
-            certain_writes,
-        })
-    } else {
-        Err(losses)
-    }
+    if losses.is_empty() { Ok(Report { keys: keys.len(), certain_writes }) } else { Err(losses) }
 }
 
 /// What one key's history says about its end.
@@ -123,11 +110,7 @@ impl<'a> Past<'a> {
     fn of(operations: &[&'a Operation]) -> Self {
         let mut seen_ns: BTreeMap<ValueId, u64> = BTreeMap::new();
         for operation in operations {
-            if let Outcome::Ok {
-                returned_ns,
-                answer: Answer::Value(Some(value)),
-            } = operation.outcome
-            {
+            if let Outcome::Ok { returned_ns, answer: Answer::Value(Some(value)) } = operation.outcome {
                 let first = seen_ns.entry(value).or_insert(returned_ns);
                 *first = returned_ns.min(*first);
             }
@@ -150,10 +133,7 @@ impl<'a> Past<'a> {
 
     fn add_write(&mut self, write: &'a Operation, value: ValueId, seen_ns: Option<u64>) {
         let acknowledged_ns = match write.outcome {
-            Outcome::Ok {
-                returned_ns,
-                answer: Answer::Applied,
-            } => Some(returned_ns),
+            Outcome::Ok { returned_ns, answer: Answer::Applied } => Some(returned_ns),
             Outcome::Unknown => None,
             // Seen by a reader or not, the client was told that it has no effect.
             Outcome::Ok { .. } | Outcome::Failed => return,
@@ -171,22 +151,11 @@ impl<'a> Past<'a> {
 
     fn add_delete(&mut self, delete: &'a Operation) {
         let (end_ns, may_remove) = match (delete.kind, delete.outcome) {
-            (_, Outcome::Failed)
-            | (
-                _,
-                Outcome::Ok {
-                    answer: Answer::Refused,
-                    ..
-                },
-            ) => return,
+            (_, Outcome::Failed) | (_, Outcome::Ok { answer: Answer::Refused, .. }) => return,
             (_, Outcome::Unknown) => (u64::MAX, true),
-            (
-                Kind::Delete,
-                Outcome::Ok {
-                    returned_ns,
-                    answer: Answer::Deleted(Some(false)),
-                },
-            ) => (returned_ns, false),
+            (Kind::Delete, Outcome::Ok { returned_ns, answer: Answer::Deleted(Some(false)) }) => {
+                (returned_ns, false)
+            }
             (_, Outcome::Ok { returned_ns, .. }) => (returned_ns, true),
         };
         if delete.outcome != Outcome::Unknown {
@@ -204,9 +173,7 @@ impl<'a> Past<'a> {
             .filter(|(_, leaves)| leaves.is_some())
             .map(|(operation, _)| *operation)
             .max_by_key(|operation| operation.invoked_ns)?;
-        let covered = self
-            .last_delete_ns
-            .is_some_and(|end_ns| end_ns >= last_write.invoked_ns);
+        let covered = self.last_delete_ns.is_some_and(|end_ns| end_ns >= last_write.invoked_ns);
         (!covered).then(|| Cause::Vanished(last_write.clone()))
     }
 
@@ -220,10 +187,7 @@ impl<'a> Past<'a> {
             .filter(|(operation, leaves)| *leaves != Some(value) && operation.invoked_ns > in_place_ns)
             .map(|(operation, _)| *operation)
             .max_by_key(|operation| operation.invoked_ns)
-            .map(|newer| Cause::Resurrected {
-                value,
-                newer: newer.clone(),
-            })
+            .map(|newer| Cause::Resurrected { value, newer: newer.clone() })
     }
 }
 
@@ -234,60 +198,25 @@ mod tests {
     const KEY: &[u8] = b"k";
 
     fn operation(kind: Kind, invoked_ns: u64, outcome: Outcome) -> Operation {
-        Operation {
-            client: 0,
-            key: KEY.to_vec(),
-            kind,
-            invoked_ns,
-            outcome,
-        }
+        Operation { client: 0, key: KEY.to_vec(), kind, invoked_ns, outcome }
     }
 
     fn put(value: u64, from: u64, to: u64) -> Operation {
-        let outcome = Outcome::Ok {
-            returned_ns: to,
-            answer: Answer::Applied,
-        };
-        operation(
-            Kind::Put {
-                value: ValueId(value),
-            },
-            from,
-            outcome,
-        )
+        let outcome = Outcome::Ok { returned_ns: to, answer: Answer::Applied };
+        operation(Kind::Put { value: ValueId(value) }, from, outcome)
     }
 
     fn lost_put(value: u64, from: u64) -> Operation {
-        operation(
-            Kind::Put {
-                value: ValueId(value),
-            },
-            from,
-            Outcome::Unknown,
-        )
+        operation(Kind::Put { value: ValueId(value) }, from, Outcome::Unknown)
     }
 
     fn get(value: u64, from: u64, to: u64) -> Operation {
         let answer = Answer::Value(Some(ValueId(value)));
-        operation(
-            Kind::Get,
-            from,
-            Outcome::Ok {
-                returned_ns: to,
-                answer,
-            },
-        )
+        operation(Kind::Get, from, Outcome::Ok { returned_ns: to, answer })
     }
 
     fn delete(removed: Option<bool>, from: u64, to: u64) -> Operation {
-        operation(
-            Kind::Delete,
-            from,
-            Outcome::Ok {
-                returned_ns: to,
-                answer: Answer::Deleted(removed),
-            },
-        )
+        operation(Kind::Delete, from, Outcome::Ok { returned_ns: to, answer: Answer::Deleted(removed) })
     }
 
     fn cause(operations: &[Operation], last: Option<u64>) -> Option<Cause> {
@@ -307,15 +236,9 @@ mod tests {
         assert_eq!(cause(&operations, Some(2)), None);
         assert_eq!(
             cause(&operations, Some(1)),
-            Some(Cause::Resurrected {
-                value: ValueId(1),
-                newer: operations[1].clone()
-            })
+            Some(Cause::Resurrected { value: ValueId(1), newer: operations[1].clone() })
         );
-        assert_eq!(
-            cause(&operations, None),
-            Some(Cause::Vanished(operations[1].clone()))
-        );
+        assert_eq!(cause(&operations, None), Some(Cause::Vanished(operations[1].clone())));
         assert_eq!(cause(&operations, Some(3)), Some(Cause::Invented(ValueId(3))));
     }
 
@@ -336,20 +259,11 @@ mod tests {
     #[test]
     fn an_unknown_write_that_was_read_counts_from_then_on() {
         let read_before = [lost_put(1, 0), get(1, 2, 3), put(2, 5, 6)];
-        assert!(matches!(
-            cause(&read_before, Some(1)),
-            Some(Cause::Resurrected { .. })
-        ));
+        assert!(matches!(cause(&read_before, Some(1)), Some(Cause::Resurrected { .. })));
         let read_only = [lost_put(1, 0), get(1, 2, 3)];
-        assert_eq!(
-            cause(&read_only, None),
-            Some(Cause::Vanished(read_only[0].clone()))
-        );
+        assert_eq!(cause(&read_only, None), Some(Cause::Vanished(read_only[0].clone())));
         let after_older = [put(2, 0, 1), lost_put(1, 2), get(1, 3, 4)];
-        assert!(matches!(
-            cause(&after_older, Some(2)),
-            Some(Cause::Resurrected { .. })
-        ));
+        assert!(matches!(cause(&after_older, Some(2)), Some(Cause::Resurrected { .. })));
     }
 
     #[test]
@@ -368,23 +282,14 @@ mod tests {
     fn a_deleted_value_must_not_return() {
         for removed in [Some(true), Some(false), None] {
             let operations = [put(1, 0, 1), delete(removed, 2, 3)];
-            assert!(
-                matches!(cause(&operations, Some(1)), Some(Cause::Resurrected { .. })),
-                "{removed:?}"
-            );
+            assert!(matches!(cause(&operations, Some(1)), Some(Cause::Resurrected { .. })), "{removed:?}");
         }
     }
 
     #[test]
     fn a_write_that_was_refused_or_failed_must_not_be_there() {
-        let refused = Outcome::Ok {
-            returned_ns: 3,
-            answer: Answer::Refused,
-        };
-        let operations = [
-            put(1, 0, 1),
-            operation(Kind::PutIfAbsent { value: ValueId(2) }, 2, refused),
-        ];
+        let refused = Outcome::Ok { returned_ns: 3, answer: Answer::Refused };
+        let operations = [put(1, 0, 1), operation(Kind::PutIfAbsent { value: ValueId(2) }, 2, refused)];
         assert_eq!(cause(&operations, Some(2)), Some(Cause::Invented(ValueId(2))));
         let failed = [operation(Kind::Put { value: ValueId(2) }, 2, Outcome::Failed)];
         assert_eq!(cause(&failed, Some(2)), Some(Cause::Invented(ValueId(2))));
@@ -397,22 +302,13 @@ mod tests {
         let losses = check(&history, &BTreeMap::from([(b"z".to_vec(), Some(ValueId(9)))])).unwrap_err();
         let causes: Vec<&Cause> = losses.iter().map(|loss| &loss.cause).collect();
         assert_eq!(causes, [&Cause::NotRead, &Cause::Invented(ValueId(9))]);
-        assert_eq!(
-            losses[1].to_string(),
-            "key z: v9 is there, which no operation can have written"
-        );
+        assert_eq!(losses[1].to_string(), "key z: v9 is there, which no operation can have written");
     }
 
     #[test]
     fn the_report_counts() {
         let history = History::new(vec![put(1, 0, 1), lost_put(2, 0), get(1, 2, 3)]);
         let finals = BTreeMap::from([(KEY.to_vec(), Some(ValueId(2)))]);
-        assert_eq!(
-            check(&history, &finals),
-            Ok(Report {
-                keys: 1,
-                certain_writes: 1
-            })
-        );
+        assert_eq!(check(&history, &finals), Ok(Report { keys: 1, certain_writes: 1 }));
     }
 }

@@ -64,13 +64,7 @@ pub fn write_lines(history: &History, mut out: impl Write) -> io::Result<()> {
     let mut next: BTreeMap<u32, u64> = BTreeMap::new();
     for operation in history.operations() {
         let sequence = next.entry(operation.client).or_default();
-        write_line(
-            &mut out,
-            &Line {
-                sequence: *sequence,
-                operation: operation.clone(),
-            },
-        )?;
+        write_line(&mut out, &Line { sequence: *sequence, operation: operation.clone() })?;
         *sequence += 1;
     }
     out.flush()
@@ -90,9 +84,7 @@ pub fn read_lines(mut input: impl BufRead) -> Result<History, LineError> {
     let mut text = Vec::new();
     for line in 1_u64.. {
         text.clear();
-        let read = input
-            .read_until(b'\n', &mut text)
-            .map_err(|source| LineError::Read { line, source })?;
+        let read = input.read_until(b'\n', &mut text).map_err(|source| LineError::Read { line, source })?;
         if read == 0 {
             break;
         }
@@ -114,11 +106,7 @@ pub fn read_lines(mut input: impl BufRead) -> Result<History, LineError> {
             && earlier.invoked_ns == operation.invoked_ns;
         // An outcome that was told is final; a second one means that two clients share a number.
         if !same_call || earlier.outcome != Outcome::Unknown {
-            return Err(LineError::Contradiction {
-                line,
-                client,
-                sequence,
-            });
+            return Err(LineError::Contradiction { line, client, sequence });
         }
         earlier.outcome = operation.outcome;
     }
@@ -144,11 +132,7 @@ pub struct Pending(Line);
 impl<W: Write> Journal<W> {
     /// A journal for the client of this number, which must be unique among all recordings that will be merged.
     pub fn new(client: u32, out: W) -> Self {
-        Self {
-            client,
-            next_sequence: 0,
-            out,
-        }
+        Self { client, next_sequence: 0, out }
     }
 
     /// Writes that an operation begins. Send nothing before this has returned.
@@ -157,17 +141,8 @@ impl<W: Write> Journal<W> {
     /// Those of the file; the operation must not be started then.
     pub fn invoke(&mut self, key: &[u8], kind: Kind, now_ns: u64) -> io::Result<Pending> {
         let (client, key) = (self.client, key.to_vec());
-        let operation = Operation {
-            client,
-            key,
-            kind,
-            invoked_ns: now_ns,
-            outcome: Outcome::Unknown,
-        };
-        let line = Line {
-            sequence: self.next_sequence,
-            operation,
-        };
+        let operation = Operation { client, key, kind, invoked_ns: now_ns, outcome: Outcome::Unknown };
+        let line = Line { sequence: self.next_sequence, operation };
         self.next_sequence += 1;
         write_line(&mut self.out, &line)?;
         Ok(Pending(line))
@@ -183,20 +158,9 @@ impl<W: Write> Journal<W> {
     pub fn complete(&mut self, pending: Pending, answer: Answer, now_ns: u64) -> io::Result<()> {
         let Pending(mut line) = pending;
         let operation = &mut line.operation;
-        assert!(
-            operation.kind.admits(answer),
-            "`{}` cannot be answered by {answer:?}",
-            operation.kind
-        );
-        assert!(
-            now_ns >= operation.invoked_ns,
-            "the clock went back during `{}`",
-            operation.kind
-        );
-        operation.outcome = Outcome::Ok {
-            returned_ns: now_ns,
-            answer,
-        };
+        assert!(operation.kind.admits(answer), "`{}` cannot be answered by {answer:?}", operation.kind);
+        assert!(now_ns >= operation.invoked_ns, "the clock went back during `{}`", operation.kind);
+        operation.outcome = Outcome::Ok { returned_ns: now_ns, answer };
         write_line(&mut self.out, &line)
     }
 
@@ -236,10 +200,7 @@ mod tests {
             invoked_ns: u64::MAX - 1,
             outcome,
         };
-        let ok = |answer| Outcome::Ok {
-            returned_ns: u64::MAX,
-            answer,
-        };
+        let ok = |answer| Outcome::Ok { returned_ns: u64::MAX, answer };
         let (read, value) = (ValueId(u64::MAX), ValueId(7));
         History::new(vec![
             operation(1, Kind::Get, ok(Answer::Value(Some(read)))),
@@ -248,14 +209,7 @@ mod tests {
             operation(2, Kind::Put { value }, ok(Answer::Applied)),
             operation(1, Kind::PutIfAbsent { value: ValueId(8) }, ok(Answer::Refused)),
             operation(1, Kind::PutIfPresent { value: ValueId(9) }, Outcome::Failed),
-            operation(
-                1,
-                Kind::PutIfVersion {
-                    read,
-                    value: ValueId(10),
-                },
-                Outcome::Unknown,
-            ),
+            operation(1, Kind::PutIfVersion { read, value: ValueId(10) }, Outcome::Unknown),
             operation(3, Kind::Delete, ok(Answer::Deleted(Some(true)))),
             operation(3, Kind::Delete, ok(Answer::Deleted(None))),
             operation(3, Kind::DeleteIfVersion { read }, ok(Answer::Applied)),
@@ -298,10 +252,7 @@ mod tests {
     fn a_journal_tells_what_was_in_flight() {
         let history = read_lines(journal().as_slice()).unwrap();
         let outcomes: Vec<Outcome> = history.operations().iter().map(|o| o.outcome).collect();
-        let applied = Outcome::Ok {
-            returned_ns: 12,
-            answer: Answer::Applied,
-        };
+        let applied = Outcome::Ok { returned_ns: 12, answer: Answer::Applied };
         assert_eq!(outcomes, [applied, Outcome::Failed, Outcome::Unknown]);
     }
 
@@ -313,10 +264,7 @@ mod tests {
             let begun = whole[..length].iter().filter(|&&byte| byte == b'\n').count();
             assert!(history.operations().len() <= 3);
             if begun >= 2 {
-                assert!(
-                    history.operations().len() >= 2,
-                    "an invocation on file was lost at {length}"
-                );
+                assert!(history.operations().len() >= 2, "an invocation on file was lost at {length}");
             }
             if begun < 2 {
                 assert!(history.operations().iter().all(|o| o.outcome == Outcome::Unknown));
@@ -328,9 +276,7 @@ mod tests {
     fn a_bad_line_in_the_middle_is_an_error_with_its_number() {
         let mut file = journal();
         file.extend_from_slice(b"{\"sequence\":9}\n");
-        let Err(LineError::Parse { line, .. }) = read_lines(file.as_slice()) else {
-            panic!("accepted")
-        };
+        let Err(LineError::Parse { line, .. }) = read_lines(file.as_slice()) else { panic!("accepted") };
         assert_eq!(line, 6);
     }
 
@@ -338,12 +284,7 @@ mod tests {
     fn two_clients_under_one_number_are_noticed() {
         let mut file = journal();
         file.extend(journal());
-        let Err(LineError::Contradiction {
-            line,
-            client,
-            sequence,
-        }) = read_lines(file.as_slice())
-        else {
+        let Err(LineError::Contradiction { line, client, sequence }) = read_lines(file.as_slice()) else {
             panic!("accepted");
         };
         assert_eq!((line, client, sequence), (6, 5, 0));

@@ -27,10 +27,7 @@ pub struct Ticket {
 impl Recorder {
     /// A recorder for the client of this number.
     pub fn new(client: u32) -> Self {
-        Self {
-            client,
-            operations: Vec::new(),
-        }
+        Self { client, operations: Vec::new() }
     }
 
     /// Makes room for `operation_count` operations, so that the measured loop does not grow the list.
@@ -42,13 +39,7 @@ impl Recorder {
     pub fn invoke(&mut self, key: &[u8], kind: Kind, now_ns: u64) -> Ticket {
         let index = self.operations.len();
         let (client, key) = (self.client, key.to_vec());
-        self.operations.push(Operation {
-            client,
-            key,
-            kind,
-            invoked_ns: now_ns,
-            outcome: Outcome::Unknown,
-        });
+        self.operations.push(Operation { client, key, kind, invoked_ns: now_ns, outcome: Outcome::Unknown });
         Ticket { client, index }
     }
 
@@ -59,20 +50,9 @@ impl Recorder {
     /// invocation: the test is wrong.
     pub fn complete(&mut self, ticket: Ticket, answer: Answer, now_ns: u64) {
         let operation = self.operation(&ticket);
-        assert!(
-            operation.kind.admits(answer),
-            "`{}` cannot be answered by {answer:?}",
-            operation.kind
-        );
-        assert!(
-            now_ns >= operation.invoked_ns,
-            "the clock went back during `{}`",
-            operation.kind
-        );
-        operation.outcome = Outcome::Ok {
-            returned_ns: now_ns,
-            answer,
-        };
+        assert!(operation.kind.admits(answer), "`{}` cannot be answered by {answer:?}", operation.kind);
+        assert!(now_ns >= operation.invoked_ns, "the clock went back during `{}`", operation.kind);
+        operation.outcome = Outcome::Ok { returned_ns: now_ns, answer };
     }
 
     /// Notes that the operation certainly had no effect. If there is any doubt, use [`unknown`](Self::unknown).
@@ -107,13 +87,8 @@ impl Recorder {
     }
 
     fn operation(&mut self, ticket: &Ticket) -> &mut Operation {
-        assert_eq!(
-            ticket.client, self.client,
-            "the ticket is of another client's recorder"
-        );
-        self.operations
-            .get_mut(ticket.index)
-            .expect("a ticket of this recorder names one of its operations")
+        assert_eq!(ticket.client, self.client, "the ticket is of another client's recorder");
+        self.operations.get_mut(ticket.index).expect("a ticket of this recorder names one of its operations")
     }
 }
 
@@ -141,14 +116,8 @@ mod tests {
         assert_eq!(
             outcomes,
             [
-                Outcome::Ok {
-                    returned_ns: 30,
-                    answer: Answer::Applied
-                },
-                Outcome::Ok {
-                    returned_ns: 20,
-                    answer: Answer::Value(None)
-                },
+                Outcome::Ok { returned_ns: 30, answer: Answer::Applied },
+                Outcome::Ok { returned_ns: 20, answer: Answer::Value(None) },
                 Outcome::Unknown,
                 Outcome::Failed,
                 Outcome::Unknown,

@@ -60,11 +60,7 @@ impl Names {
             names.entry(value).or_insert(State(next));
         };
         for operation in operations {
-            if let Outcome::Ok {
-                answer: Answer::Value(Some(value)),
-                ..
-            } = operation.outcome
-            {
+            if let Outcome::Ok { answer: Answer::Value(Some(value)), .. } = operation.outcome {
                 name(value);
             }
             if let Kind::PutIfVersion { read, .. } | Kind::DeleteIfVersion { read } = operation.kind {
@@ -106,10 +102,7 @@ impl Names {
             },
         };
         if !refused {
-            return Some(Rule {
-                demand: holds,
-                leaves,
-            });
+            return Some(Rule { demand: holds, leaves });
         }
         // A refusal says that the condition did not hold, and changes nothing.
         let demand = match holds {
@@ -131,17 +124,8 @@ mod tests {
 
     #[test]
     fn values_nobody_names_share_a_state() {
-        let operation = |kind, outcome| Operation {
-            client: 0,
-            key: vec![],
-            kind,
-            invoked_ns: 0,
-            outcome,
-        };
-        let ok = |answer| Outcome::Ok {
-            returned_ns: 1,
-            answer,
-        };
+        let operation = |kind, outcome| Operation { client: 0, key: vec![], kind, invoked_ns: 0, outcome };
+        let ok = |answer| Outcome::Ok { returned_ns: 1, answer };
         let [a, b, c, d] = [1, 2, 3, 4].map(ValueId);
         let operations = [
             operation(Kind::Put { value: a }, ok(Answer::Applied)),

@@ -74,18 +74,10 @@ impl Calls {
             };
             let invoked_ns = operation.invoked_ns;
             match operation.outcome.returned_ns() {
-                Some(returned_ns) => required.push(Required {
-                    operation: index,
-                    rule,
-                    invoked_ns,
-                    returned_ns,
-                }),
-                None => optional.push(Optional {
-                    operation: index,
-                    rule,
-                    invoked_ns,
-                    after: None,
-                }),
+                Some(returned_ns) => {
+                    required.push(Required { operation: index, rule, invoked_ns, returned_ns })
+                }
+                None => optional.push(Optional { operation: index, rule, invoked_ns, after: None }),
             }
         }
         optional.sort_by_key(|call| call.invoked_ns);
@@ -162,9 +154,7 @@ impl<'a> Search<'a> {
         while self.required_left > 0 {
             if let Some((choice, state, then)) = self.choose(position) {
                 if self.visited.len() >= self.limits.configurations_per_key {
-                    return Finding::GaveUp {
-                        configurations: self.visited.len(),
-                    };
+                    return Finding::GaveUp { configurations: self.visited.len() };
                 }
                 position = if self.visited.insert(self.name_after(choice, state)) {
                     self.place(choice, state, then);
@@ -181,9 +171,7 @@ impl<'a> Search<'a> {
             };
             position = self.take_back(placed);
         }
-        Finding::Linearizable {
-            configurations: self.visited.len(),
-        }
+        Finding::Linearizable { configurations: self.visited.len() }
     }
 
     /// The next choice at or after `position`, the state it leaves, and where to go on after it.
@@ -258,11 +246,7 @@ impl<'a> Search<'a> {
             Choice::Optional(index) => self.optional_used[index] = true,
         }
         self.placed_hash ^= self.hash_of(choice);
-        self.path.push(Placed {
-            choice,
-            then,
-            state_before: self.state,
-        });
+        self.path.push(Placed { choice, then, state_before: self.state });
         self.state = state;
     }
 
@@ -367,13 +351,7 @@ impl Events {
         events.push(Event::End);
         let next = (1..=end).chain([0]).collect();
         let previous = [end].into_iter().chain(0..end).collect();
-        Self {
-            events,
-            next,
-            previous,
-            call_node,
-            return_node,
-        }
+        Self { events, next, previous, call_node, return_node }
     }
 
     fn first(&self) -> usize {

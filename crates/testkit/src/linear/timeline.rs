@@ -20,10 +20,7 @@ pub(super) fn page(key: &[u8], operations: &[&Operation], stuck: &Stuck) -> Stri
     let mut page = String::new();
     let count = operations.len();
     let key = key_text(key);
-    line(
-        &mut page,
-        format_args!("key {key}: no order of its {count} operations explains the answers."),
-    );
+    line(&mut page, format_args!("key {key}: no order of its {count} operations explains the answers."));
     line(
         &mut page,
         format_args!(
@@ -32,33 +29,18 @@ pub(super) fn page(key: &[u8], operations: &[&Operation], stuck: &Stuck) -> Stri
             state_after(operations, &stuck.order).map_or("nothing".to_owned(), |value| value.to_string()),
         ),
     );
-    line(
-        &mut page,
-        format_args!("    client {}: {blocked}", blocked.client),
-    );
-    line(
-        &mut page,
-        format_args!("and no choice of what comes before it allows that."),
-    );
+    line(&mut page, format_args!("    client {}: {blocked}", blocked.client));
+    line(&mut page, format_args!("and no choice of what comes before it allows that."));
     if let Some(value) = read_by(blocked)
         && !operations.iter().any(|operation| may_write(operation, value))
     {
-        line(
-            &mut page,
-            format_args!("No operation that may have taken effect writes {value} to this key."),
-        );
+        line(&mut page, format_args!("No operation that may have taken effect writes {value} to this key."));
     }
 
     let shown = shown(operations, stuck);
     let scale = Scale::of(shown.iter().map(|&index| operations[index]));
     page.push('\n');
-    line(
-        &mut page,
-        format_args!(
-            "{:>6} {:>6}  {:<BAR_COLUMNS$}",
-            "place", "client", "time, not to scale"
-        ),
-    );
+    line(&mut page, format_args!("{:>6} {:>6}  {:<BAR_COLUMNS$}", "place", "client", "time, not to scale"));
     for index in shown {
         let operation = operations[index];
         let place = match stuck.order.iter().position(|&placed| placed == index) {
@@ -67,13 +49,7 @@ pub(super) fn page(key: &[u8], operations: &[&Operation], stuck: &Stuck) -> Stri
             None => "-".to_owned(),
         };
         let bar = scale.bar(operation);
-        line(
-            &mut page,
-            format_args!(
-                "{place:>6} {:>6}  {bar:<BAR_COLUMNS$}  {operation}",
-                operation.client
-            ),
-        );
+        line(&mut page, format_args!("{place:>6} {:>6}  {bar:<BAR_COLUMNS$}  {operation}", operation.client));
     }
     page.push('\n');
     let (first_ns, last_ns) = scale.range_ns();
@@ -112,11 +88,7 @@ fn shown(operations: &[&Operation], stuck: &Stuck) -> Vec<usize> {
     let mut shown: Vec<usize> = shown.into_iter().collect();
     shown.sort_by_key(|&index| {
         let operation = operations[index];
-        (
-            operation.invoked_ns,
-            operation.outcome.returned_ns().unwrap_or(u64::MAX),
-            index,
-        )
+        (operation.invoked_ns, operation.outcome.returned_ns().unwrap_or(u64::MAX), index)
     });
     shown
 }
@@ -160,9 +132,7 @@ impl Scale {
             times.insert(operation.invoked_ns);
             times.extend(operation.outcome.returned_ns());
         }
-        Self {
-            times_ns: times.into_iter().collect(),
-        }
+        Self { times_ns: times.into_iter().collect() }
     }
 
     fn range_ns(&self) -> (u64, u64) {
@@ -182,11 +152,7 @@ impl Scale {
         let start = self.column(operation.invoked_ns);
         let mut bar = " ".repeat(start);
         bar.push('|');
-        match operation
-            .outcome
-            .returned_ns()
-            .map(|returned_ns| self.column(returned_ns))
-        {
+        match operation.outcome.returned_ns().map(|returned_ns| self.column(returned_ns)) {
             Some(end) if end > start => {
                 bar.push_str(&"-".repeat(end - start - 1));
                 bar.push('|');

@@ -54,10 +54,7 @@ impl Arrivals {
         if !(operations_per_second > 0.0 && operations_per_second <= NS_PER_SECOND) {
             return Err(BadRate(operations_per_second));
         }
-        Ok(Self {
-            mean_gap_ns: NS_PER_SECOND / operations_per_second,
-            process,
-        })
+        Ok(Self { mean_gap_ns: NS_PER_SECOND / operations_per_second, process })
     }
 }
 
@@ -106,9 +103,7 @@ mod tests {
 
     #[test]
     fn counts_in_windows_vary_as_much_as_their_mean() {
-        let times = Arrivals::poisson(10_000.0, 2, 0)
-            .unwrap()
-            .take_while(|&time| time < 100_000_000_000);
+        let times = Arrivals::poisson(10_000.0, 2, 0).unwrap().take_while(|&time| time < 100_000_000_000);
         let mut windows = vec![0.0_f64; 10_000];
         times.for_each(|time| windows[(time / 10_000_000) as usize] += 1.0);
         let mean = windows.iter().sum::<f64>() / 10_000.0;
@@ -127,12 +122,8 @@ mod tests {
 
     #[test]
     fn threads_have_schedules_of_their_own_which_repeat() {
-        let times = |seed, thread| {
-            Arrivals::poisson(1e6, seed, thread)
-                .unwrap()
-                .take(100)
-                .collect::<Vec<_>>()
-        };
+        let times =
+            |seed, thread| Arrivals::poisson(1e6, seed, thread).unwrap().take(100).collect::<Vec<_>>();
         assert_eq!(times(1, 0), times(1, 0));
         assert_ne!(times(1, 0), times(1, 1));
         assert_ne!(times(1, 0), times(2, 0));

@@ -106,17 +106,13 @@ impl KeyChooser {
         assert!(expected_keys > 0, "there must be keys to choose from");
         let choice = match distribution {
             KeyDistribution::Uniform => Choice::Uniform,
-            KeyDistribution::Zipfian { theta } => Choice::Scrambled {
-                ranks: Zipfian::new(SCRAMBLED_RANKS, theta),
-                expected_keys,
-            },
+            KeyDistribution::Zipfian { theta } => {
+                Choice::Scrambled { ranks: Zipfian::new(SCRAMBLED_RANKS, theta), expected_keys }
+            }
             KeyDistribution::Ranked { theta } => Choice::Ranked(Zipfian::new(expected_keys, theta)),
             KeyDistribution::Latest { theta } => Choice::Latest(Zipfian::new(expected_keys, theta)),
         };
-        Self {
-            rng: stream(seed, thread, Purpose::Key),
-            choice,
-        }
+        Self { rng: stream(seed, thread, Purpose::Key), choice }
     }
 
     /// Draws one of the keys below `key_count`, those that exist now.
@@ -152,12 +148,9 @@ impl KeyChooser {
 
 /// YCSB's `fnvhash64`: FNV-1a over the eight bytes, lowest first, made positive as a signed number.
 fn scramble(rank: u64) -> u64 {
-    let hash = rank
-        .to_le_bytes()
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+    let hash = rank.to_le_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
     hash.cast_signed().unsigned_abs()
 }
 
@@ -174,19 +167,10 @@ struct Zipfian {
 
 impl Zipfian {
     fn new(count: u64, theta: f64) -> Self {
-        assert!(
-            theta > 0.0 && theta < 1.0,
-            "the exponent must be between 0 and 1, not {theta}"
-        );
+        assert!(theta > 0.0 && theta < 1.0, "the exponent must be between 0 and 1, not {theta}");
         let alpha = 1.0 / (1.0 - theta);
-        let mut ranks = Self {
-            count,
-            theta,
-            alpha,
-            eta: 0.0,
-            zeta: zeta(count, theta),
-            zeta_two: zeta(2, theta),
-        };
+        let mut ranks =
+            Self { count, theta, alpha, eta: 0.0, zeta: zeta(count, theta), zeta_two: zeta(2, theta) };
         ranks.eta = ranks.eta();
         ranks
     }
@@ -197,10 +181,7 @@ impl Zipfian {
             return;
         }
         self.zeta = if count > self.count && count - self.count <= EXACT_TERMS {
-            self.zeta
-                + (self.count + 1..=count)
-                    .map(|rank| term(rank, self.theta))
-                    .sum::<f64>()
+            self.zeta + (self.count + 1..=count).map(|rank| term(rank, self.theta)).sum::<f64>()
         } else {
             zeta(count, self.theta)
         };
@@ -289,30 +270,22 @@ mod tests {
     fn ranks_follow_the_generator_exactly() {
         for (seed, theta) in [(1, YCSB_THETA), (2, YCSB_THETA), (3, 0.5), (4, 0.8)] {
             let observed = count_keys(KeyDistribution::Ranked { theta }, 1_000, seed);
-            let expected: Vec<f64> = gray_probabilities(1_000, theta)
-                .iter()
-                .map(|p| p * DRAWS as f64)
-                .collect();
+            let expected: Vec<f64> =
+                gray_probabilities(1_000, theta).iter().map(|p| p * DRAWS as f64).collect();
             let (statistic, bound) = chi_square(&observed, &expected);
             assert!(statistic < bound, "seed {seed}: {statistic} over {bound}");
-            let other: Vec<f64> = gray_probabilities(1_000, theta - 0.03)
-                .iter()
-                .map(|p| p * DRAWS as f64)
-                .collect();
+            let other: Vec<f64> =
+                gray_probabilities(1_000, theta - 0.03).iter().map(|p| p * DRAWS as f64).collect();
             let (statistic, bound) = chi_square(&observed, &other);
-            assert!(
-                statistic > bound,
-                "the test could not tell a neighbouring exponent"
-            );
+            assert!(statistic > bound, "the test could not tell a neighbouring exponent");
         }
     }
 
     #[test]
     fn ranks_are_close_to_a_true_zipfian() {
         let count = 1_000;
-        let truth: Vec<f64> = (1..=count)
-            .map(|rank| term(rank, YCSB_THETA) / zeta(count, YCSB_THETA))
-            .collect();
+        let truth: Vec<f64> =
+            (1..=count).map(|rank| term(rank, YCSB_THETA) / zeta(count, YCSB_THETA)).collect();
         let gray = gray_probabilities(count, YCSB_THETA);
         assert!((gray.iter().sum::<f64>() - 1.0).abs() < 1e-9);
         assert!((gray[0] - truth[0]).abs() < 1e-12);
@@ -364,21 +337,11 @@ mod tests {
     fn scrambled_keys_cover_the_key_space_and_keep_the_skew() {
         let mut counts = count_keys(KeyDistribution::Zipfian { theta: YCSB_THETA }, 1_000, 9);
         assert!(counts.iter().all(|&count| count > 0), "every key is drawn");
-        let hottest = counts
-            .iter()
-            .enumerate()
-            .max_by_key(|(_, count)| **count)
-            .unwrap()
-            .0;
+        let hottest = counts.iter().enumerate().max_by_key(|(_, count)| **count).unwrap().0;
         assert_eq!(hottest as u64, scramble(0) % 1_000);
         // Popular keys lie in both halves: no tenth of the space has more than a quarter of the draws.
         let tenths: Vec<u64> = counts.chunks(100).map(|tenth| tenth.iter().sum()).collect();
-        assert!(
-            tenths
-                .iter()
-                .all(|&draws| draws > DRAWS / 20 && draws < DRAWS / 4),
-            "{tenths:?}"
-        );
+        assert!(tenths.iter().all(|&draws| draws > DRAWS / 20 && draws < DRAWS / 4), "{tenths:?}");
         counts.sort_unstable_by_key(|&count| std::cmp::Reverse(count));
         let share = counts[0] as f64 / DRAWS as f64;
         assert!((0.036..0.042).contains(&share), "the hottest key has {share}");
@@ -399,12 +362,7 @@ mod tests {
         let hottest_of = |chooser: &mut KeyChooser, key_count: u64| {
             let mut counts = [0_u32; 1_000];
             (0..20_000).for_each(|_| counts[chooser.choose(key_count) as usize] += 1);
-            counts
-                .iter()
-                .enumerate()
-                .max_by_key(|(_, count)| **count)
-                .unwrap()
-                .0
+            counts.iter().enumerate().max_by_key(|(_, count)| **count).unwrap().0
         };
         assert_eq!(hottest_of(&mut chooser, 900), hottest_of(&mut chooser, 1_000));
     }
@@ -417,15 +375,9 @@ mod tests {
             (0..50_000).for_each(|_| counts[chooser.choose(key_count) as usize] += 1);
             let expected = 50_000.0 / zeta(key_count, YCSB_THETA);
             let newest = *counts.last().unwrap() as f64;
-            assert!(
-                (newest - expected).abs() < 5.0 * expected.sqrt(),
-                "{newest} of {expected}"
-            );
+            assert!((newest - expected).abs() < 5.0 * expected.sqrt(), "{newest} of {expected}");
             let newest_tenth: u64 = counts[counts.len() - counts.len() / 10..].iter().sum();
-            assert!(
-                newest_tenth > 25_000,
-                "the newest tenth has {newest_tenth} of 50000"
-            );
+            assert!(newest_tenth > 25_000, "the newest tenth has {newest_tenth} of 50000");
         }
     }
 
@@ -443,27 +395,13 @@ mod tests {
     #[test]
     fn distributions_are_read_from_text() {
         assert_eq!("uniform".parse(), Ok(KeyDistribution::Uniform));
-        assert_eq!(
-            "zipfian".parse(),
-            Ok(KeyDistribution::Zipfian { theta: YCSB_THETA })
-        );
+        assert_eq!("zipfian".parse(), Ok(KeyDistribution::Zipfian { theta: YCSB_THETA }));
         assert_eq!("latest:0.5".parse(), Ok(KeyDistribution::Latest { theta: 0.5 }));
-        for text in [
-            "",
-            "zipf",
-            "uniform:0.5",
-            "zipfian:1",
-            "zipfian:0",
-            "zipfian:NaN",
-            "zipfian:",
-            "latest:-1",
-        ] {
+        for text in
+            ["", "zipf", "uniform:0.5", "zipfian:1", "zipfian:0", "zipfian:NaN", "zipfian:", "latest:-1"]
+        {
             let refused = text.parse::<KeyDistribution>().unwrap_err();
-            assert!(
-                refused
-                    .to_string()
-                    .starts_with(&format!("`{text}` is no key distribution"))
-            );
+            assert!(refused.to_string().starts_with(&format!("`{text}` is no key distribution")));
         }
     }
 }

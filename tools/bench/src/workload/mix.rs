@@ -28,13 +28,8 @@ pub enum OpKind {
 
 impl OpKind {
     /// All kinds.
-    pub const ALL: [OpKind; 5] = [
-        OpKind::Get,
-        OpKind::Put,
-        OpKind::Insert,
-        OpKind::Delete,
-        OpKind::ReadModifyWrite,
-    ];
+    pub const ALL: [OpKind; 5] =
+        [OpKind::Get, OpKind::Put, OpKind::Insert, OpKind::Delete, OpKind::ReadModifyWrite];
 
     /// The name in a ratio.
     pub fn name(self) -> &'static str {
@@ -135,11 +130,8 @@ impl Mix {
             .find(|(name, ..)| *name == letter)
             .ok_or_else(|| BadMix::Unknown(letter.to_string()))?;
         let theta = YCSB_THETA;
-        let keys = if latest {
-            KeyDistribution::Latest { theta }
-        } else {
-            KeyDistribution::Zipfian { theta }
-        };
+        let keys =
+            if latest { KeyDistribution::Latest { theta } } else { KeyDistribution::Zipfian { theta } };
         Ok(Self { weights, keys })
     }
 
@@ -167,15 +159,9 @@ impl Mix {
                 .into_iter()
                 .find(|kind| kind.name() == name)
                 .ok_or_else(|| BadMix::UnknownKind(name.to_owned()))?;
-            let parsed = weight
-                .trim()
-                .parse()
-                .ok()
-                .filter(|&number: &u32| number <= MAX_WEIGHT);
-            let number = parsed.ok_or_else(|| BadMix::BadWeight {
-                kind,
-                weight: weight.trim().to_owned(),
-            })?;
+            let parsed = weight.trim().parse().ok().filter(|&number: &u32| number <= MAX_WEIGHT);
+            let number =
+                parsed.ok_or_else(|| BadMix::BadWeight { kind, weight: weight.trim().to_owned() })?;
             if weights[kind as usize].replace(number).is_some() {
                 return Err(BadMix::Twice(kind));
             }
@@ -184,10 +170,7 @@ impl Mix {
         if weights.iter().all(|&weight| weight == 0) {
             return Err(BadMix::Empty);
         }
-        Ok(Self {
-            weights,
-            keys: KeyDistribution::Zipfian { theta: YCSB_THETA },
-        })
+        Ok(Self { weights, keys: KeyDistribution::Zipfian { theta: YCSB_THETA } })
     }
 }
 
@@ -256,11 +239,7 @@ impl Operations {
     /// # Panics
     /// If there is no such thread, or no key is loaded: with nothing to read only inserts would make sense.
     pub fn new(plan: &Plan, thread: u32) -> Self {
-        assert!(
-            thread < plan.thread_count,
-            "thread {thread} of {}",
-            plan.thread_count
-        );
+        assert!(thread < plan.thread_count, "thread {thread} of {}", plan.thread_count);
         assert!(plan.loaded_keys > 0, "load some keys before running a mix");
         let expected_keys = plan.loaded_keys.saturating_add(plan.expected_inserts);
         Self {
@@ -310,16 +289,8 @@ impl Iterator for Operations {
         } else {
             self.keys.choose(key_count)
         };
-        let value_len = if kind.writes() {
-            self.sizes.choose(&mut self.size_rng)
-        } else {
-            0
-        };
-        Some(Op {
-            kind,
-            key_index: self.key_index(position),
-            value_len,
-        })
+        let value_len = if kind.writes() { self.sizes.choose(&mut self.size_rng) } else { 0 };
+        Some(Op { kind, key_index: self.key_index(position), value_len })
     }
 }
 
@@ -353,14 +324,8 @@ mod tests {
         assert_eq!(shares("d"), [95, 0, 5, 0, 0]);
         assert_eq!(shares("ycsb-f"), [50, 0, 0, 0, 50]);
         let theta = YCSB_THETA;
-        assert_eq!(
-            "d".parse::<Mix>().unwrap().keys,
-            KeyDistribution::Latest { theta }
-        );
-        assert_eq!(
-            "a".parse::<Mix>().unwrap().keys,
-            KeyDistribution::Zipfian { theta }
-        );
+        assert_eq!("d".parse::<Mix>().unwrap().keys, KeyDistribution::Latest { theta });
+        assert_eq!("a".parse::<Mix>().unwrap().keys, KeyDistribution::Zipfian { theta });
     }
 
     #[test]
@@ -374,10 +339,7 @@ mod tests {
     fn ratios_are_read_and_bad_ones_are_explained() {
         let mix: Mix = "get=90, put=5,insert=3,delete=2".parse().unwrap();
         assert_eq!(mix.weights, [90, 5, 3, 2, 0]);
-        assert_eq!(
-            "rmw=1".parse::<Mix>().unwrap().share(OpKind::ReadModifyWrite),
-            1.0
-        );
+        assert_eq!("rmw=1".parse::<Mix>().unwrap().share(OpKind::ReadModifyWrite), 1.0);
         for (text, expected) in [
             ("ycsb-g", BadMix::Unknown("ycsb-g".into())),
             ("", BadMix::Unknown(String::new())),
@@ -385,27 +347,9 @@ mod tests {
             ("get=1,put", BadMix::Unknown("get=1,put".into())),
             ("scan=1", BadMix::UnknownKind("scan".into())),
             ("get=1,get=2", BadMix::Twice(OpKind::Get)),
-            (
-                "get=x",
-                BadMix::BadWeight {
-                    kind: OpKind::Get,
-                    weight: "x".into(),
-                },
-            ),
-            (
-                "put=-1",
-                BadMix::BadWeight {
-                    kind: OpKind::Put,
-                    weight: "-1".into(),
-                },
-            ),
-            (
-                "put=4000000000",
-                BadMix::BadWeight {
-                    kind: OpKind::Put,
-                    weight: "4000000000".into(),
-                },
-            ),
+            ("get=x", BadMix::BadWeight { kind: OpKind::Get, weight: "x".into() }),
+            ("put=-1", BadMix::BadWeight { kind: OpKind::Put, weight: "-1".into() }),
+            ("put=4000000000", BadMix::BadWeight { kind: OpKind::Put, weight: "4000000000".into() }),
             ("get=0", BadMix::Empty),
         ] {
             assert_eq!(text.parse::<Mix>(), Err(expected), "{text}");
@@ -437,29 +381,18 @@ mod tests {
                 match op.kind {
                     OpKind::Insert => {
                         assert!(op.key_index >= 1_000);
-                        assert!(
-                            all_inserted.insert(op.key_index),
-                            "{} inserted twice",
-                            op.key_index
-                        );
+                        assert!(all_inserted.insert(op.key_index), "{} inserted twice", op.key_index);
                         own.push(op.key_index);
                     }
                     _ => {
                         let loaded = op.key_index < 1_000;
-                        assert!(
-                            loaded || own.contains(&op.key_index),
-                            "{} is nobody's",
-                            op.key_index
-                        );
+                        assert!(loaded || own.contains(&op.key_index), "{} is nobody's", op.key_index);
                         read_back += u32::from(!loaded);
                     }
                 }
             }
             assert!(own.len() > 800 && own.is_sorted());
-            assert!(
-                read_back > 5_000,
-                "latest reads new keys, not {read_back} of 19000"
-            );
+            assert!(read_back > 5_000, "latest reads new keys, not {read_back} of 19000");
         }
     }
 
@@ -469,10 +402,7 @@ mod tests {
         let plan = plan("get=1,insert=1,rmw=1");
         assert_eq!(take(&plan, 2), take(&plan, 2));
         assert_ne!(take(&plan, 2), take(&plan, 3));
-        let other = Plan {
-            seed: 43,
-            ..plan.clone()
-        };
+        let other = Plan { seed: 43, ..plan.clone() };
         assert_ne!(take(&plan, 2), take(&other, 2));
     }
 }

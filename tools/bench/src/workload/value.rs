@@ -65,9 +65,7 @@ pub fn fill(value: &mut [u8], key: &[u8], version: u64) {
 /// The first byte that is wrong, or that the value is too short to be checked.
 pub fn verify(value: &[u8], key: &[u8]) -> Result<u64, BadValue> {
     let Some((head, _)) = value.split_first_chunk::<VERSION_LEN>() else {
-        return Err(BadValue::TooShort {
-            value_len: value.len(),
-        });
+        return Err(BadValue::TooShort { value_len: value.len() });
     };
     let version = u64::from_le_bytes(*head);
     verify_version(value, key, version).map(|()| version)
@@ -87,12 +85,8 @@ pub fn verify_version(value: &[u8], key: &[u8], version: u64) -> Result<(), BadV
             words.iter().enumerate().find_map(|(index, word)| {
                 let expected = stream.next_word();
                 // The whole word first: the search for the byte is for the rare case.
-                if *word == expected {
-                    None
-                } else {
-                    first_difference(word, &expected)
-                }
-                .map(|offset| VERSION_LEN + index * WORD + offset)
+                if *word == expected { None } else { first_difference(word, &expected) }
+                    .map(|offset| VERSION_LEN + index * WORD + offset)
             })
         })
         .or_else(|| {
@@ -100,20 +94,13 @@ pub fn verify_version(value: &[u8], key: &[u8], version: u64) -> Result<(), BadV
         });
     match wrong {
         None => Ok(()),
-        Some(offset) => Err(BadValue::WrongByte {
-            offset,
-            value_len,
-            version,
-        }),
+        Some(offset) => Err(BadValue::WrongByte { offset, value_len, version }),
     }
 }
 
 /// Where `bytes` departs from the beginning of `expected`.
 fn first_difference(bytes: &[u8], expected: &[u8]) -> Option<usize> {
-    bytes
-        .iter()
-        .zip(expected)
-        .position(|(byte, wanted)| byte != wanted)
+    bytes.iter().zip(expected).position(|(byte, wanted)| byte != wanted)
 }
 
 /// SplitMix64, seeded by everything that a value stands for.
@@ -149,11 +136,7 @@ mod tests {
         for value_len in (0..100).chain([1024, 4099]) {
             let value = value(b"user1", 77, value_len);
             assert_eq!(verify_version(&value, b"user1", 77), Ok(()));
-            let expected = if value_len < 8 {
-                Err(BadValue::TooShort { value_len })
-            } else {
-                Ok(77)
-            };
+            let expected = if value_len < 8 { Err(BadValue::TooShort { value_len }) } else { Ok(77) };
             assert_eq!(verify(&value, b"user1"), expected);
         }
     }
@@ -164,22 +147,14 @@ mod tests {
         for offset in 0..whole.len() {
             let mut changed = whole.clone();
             changed[offset] ^= 0x10;
-            let expected = Err(BadValue::WrongByte {
-                offset,
-                value_len: 61,
-                version: 77,
-            });
+            let expected = Err(BadValue::WrongByte { offset, value_len: 61, version: 77 });
             assert_eq!(verify_version(&changed, b"user1", 77), expected);
             assert!(verify(&changed, b"user1").is_err(), "byte {offset}");
         }
         for offset in 0..5 {
             let mut changed = value(b"user1", 77, 5);
             changed[offset] ^= 1;
-            let expected = Err(BadValue::WrongByte {
-                offset,
-                value_len: 5,
-                version: 77,
-            });
+            let expected = Err(BadValue::WrongByte { offset, value_len: 5, version: 77 });
             assert_eq!(verify_version(&changed, b"user1", 77), expected);
         }
     }
@@ -203,9 +178,6 @@ mod tests {
     fn the_bytes_do_not_change_between_releases() {
         // Or a reader could not check what an earlier release has written.
         assert_eq!(value(b"k", 0x0102, 19)[..8], [2, 1, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(
-            xxhash_rust::xxh3::xxh3_64(&value(b"k", 0x0102, 1000)),
-            5_677_164_467_060_859_903
-        );
+        assert_eq!(xxhash_rust::xxh3::xxh3_64(&value(b"k", 0x0102, 1000)), 5_677_164_467_060_859_903);
     }
 }

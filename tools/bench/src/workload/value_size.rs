@@ -64,15 +64,8 @@ impl ValueSizes {
     /// If there is none, or one is longer than 4 GiB.
     pub fn listed(value_lens: impl IntoIterator<Item = usize>) -> Result<Self, NoSizes> {
         let narrow = |value_len| u32::try_from(value_len).map_err(|_| NoSizes::TooLong(value_len));
-        let list = value_lens
-            .into_iter()
-            .map(narrow)
-            .collect::<Result<Arc<[u32]>, _>>()?;
-        if list.is_empty() {
-            Err(NoSizes::NoRecords)
-        } else {
-            Ok(Self(Sizes::Listed(list)))
-        }
+        let list = value_lens.into_iter().map(narrow).collect::<Result<Arc<[u32]>, _>>()?;
+        if list.is_empty() { Err(NoSizes::NoRecords) } else { Ok(Self(Sizes::Listed(list))) }
     }
 
     /// Draws a length.
@@ -96,6 +89,28 @@ impl ValueSizes {
             Sizes::Fixed(value_len) => *value_len,
             Sizes::Zipfian(_) => ZIPFIAN_MAX,
             Sizes::Listed(list) => list.iter().copied().max().unwrap_or(0),
+        }
+    }
+
+    /// The shortest length that can be drawn.
+    pub fn smallest(&self) -> u32 {
+        match &self.0 {
+            Sizes::Fixed(value_len) => *value_len,
+            Sizes::Zipfian(_) => ZIPFIAN_MIN,
+            Sizes::Listed(list) => list.iter().copied().min().unwrap_or(0),
+        }
+    }
+
+    /// Whether every value has one length.
+    pub fn is_fixed(&self) -> bool {
+        self.smallest() == self.largest()
+    }
+
+    /// How long the value is that a key is loaded with: the same for one seed, whoever loads it.
+    pub fn loaded(&self, seed: u64, key_index: u64) -> u32 {
+        match &self.0 {
+            Sizes::Fixed(value_len) => *value_len,
+            _ => self.choose(&mut super::stream_of_key(seed, key_index)),
         }
     }
 
@@ -172,9 +187,8 @@ mod tests {
             observed[sizes.choose(&mut rng) as usize - 10] += 1;
         }
         let total: f64 = (1..=1015).map(|rank| f64::from(rank).powf(-0.99)).sum();
-        let expected: Vec<f64> = (1..=1015)
-            .map(|rank| f64::from(rank).powf(-0.99) / total * f64::from(draws))
-            .collect();
+        let expected: Vec<f64> =
+            (1..=1015).map(|rank| f64::from(rank).powf(-0.99) / total * f64::from(draws)).collect();
         let (statistic, bound) = chi_square(&observed, &expected);
         assert!(statistic < bound, "{statistic} over {bound}");
     }
@@ -194,12 +208,21 @@ mod tests {
         }
         let (statistic, bound) = chi_square(&observed, &[20_000.0, 10_000.0, 10_000.0]);
         assert!(statistic < bound, "{observed:?}");
-        assert_eq!((sizes.largest(), sizes.mean()), (700, 199.0));
+        assert_eq!((sizes.smallest(), sizes.largest(), sizes.mean()), (3, 700, 199.0));
+        assert!(!sizes.is_fixed() && ValueSizes::fixed(7).is_fixed());
         assert_eq!(ValueSizes::listed([]), Err(NoSizes::NoRecords));
-        assert_eq!(
-            ValueSizes::listed([usize::MAX]),
-            Err(NoSizes::TooLong(usize::MAX))
-        );
+        assert_eq!(ValueSizes::listed([usize::MAX]), Err(NoSizes::TooLong(usize::MAX)));
+    }
+
+    #[test]
+    fn a_key_is_loaded_with_the_same_length_by_whoever_loads_it() {
+        let sizes = ValueSizes::zipfian_small();
+        let lens = |seed| (0..2_000).map(|key| sizes.loaded(seed, key)).collect::<Vec<_>>();
+        assert_eq!(lens(1), lens(1));
+        assert_ne!(lens(1), lens(2));
+        let mean = lens(1).iter().sum::<u32>() / 2_000;
+        assert!((120..180).contains(&mean), "{mean}");
+        assert_eq!(ValueSizes::fixed(64).loaded(1, 9), 64);
     }
 
     #[test]
@@ -208,17 +231,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(ValueSizes::fixed(value_len)));
         }
         assert_eq!("zipfian".parse(), Ok(ValueSizes::zipfian_small()));
-        for text in [
-            "",
-            "KiB",
-            "1K",
-            "-1",
-            "+1",
-            "1 KiB",
-            "4294967296",
-            "4096MiB",
-            "zipf",
-        ] {
+        for text in ["", "KiB", "1K", "-1", "+1", "1 KiB", "4294967296", "4096MiB", "zipf"] {
             assert_eq!(text.parse::<ValueSizes>(), Err(NoSizes::Unknown(text.to_owned())));
         }
     }

@@ -37,21 +37,13 @@ fn explains(operation: &Operation, state: &mut Option<u64>) -> bool {
 
 /// Whether any permutation of any choice of the unknown operations explains the history.
 fn brute_force(operations: &[Operation]) -> bool {
-    let optional: Vec<usize> = (0..operations.len())
-        .filter(|&i| operations[i].outcome == Outcome::Unknown)
-        .collect();
-    let required: Vec<usize> = (0..operations.len())
-        .filter(|&i| operations[i].outcome.answer().is_some())
-        .collect();
+    let optional: Vec<usize> =
+        (0..operations.len()).filter(|&i| operations[i].outcome == Outcome::Unknown).collect();
+    let required: Vec<usize> =
+        (0..operations.len()).filter(|&i| operations[i].outcome.answer().is_some()).collect();
     (0..1_u32 << optional.len()).any(|chosen| {
         let mut order = required.clone();
-        order.extend(
-            optional
-                .iter()
-                .enumerate()
-                .filter(|(bit, _)| chosen >> bit & 1 == 1)
-                .map(|(_, &i)| i),
-        );
+        order.extend(optional.iter().enumerate().filter(|(bit, _)| chosen >> bit & 1 == 1).map(|(_, &i)| i));
         let count = order.len();
         any_permutation(operations, &mut order, count)
     })
@@ -75,17 +67,11 @@ fn is_right(operations: &[Operation], order: &[usize]) -> bool {
     let in_real_time = order.iter().enumerate().all(|(place, &later)| {
         order[..place].iter().all(|&earlier| {
             // Wrong if `later` had returned before `earlier` began.
-            operations[later]
-                .outcome
-                .returned_ns()
-                .is_none_or(|end| end >= operations[earlier].invoked_ns)
+            operations[later].outcome.returned_ns().is_none_or(|end| end >= operations[earlier].invoked_ns)
         })
     });
     let mut state = None;
-    in_real_time
-        && order
-            .iter()
-            .all(|&index| explains(&operations[index], &mut state))
+    in_real_time && order.iter().all(|&index| explains(&operations[index], &mut state))
 }
 
 fn random_kind(rng: &mut SmallRng, value: u64) -> Kind {
@@ -105,11 +91,9 @@ fn random_kind(rng: &mut SmallRng, value: u64) -> Kind {
 
 fn random_answer(rng: &mut SmallRng, kind: Kind) -> Answer {
     match kind {
-        Kind::Get => Answer::Value(
-            Some(rng.random_range(0..=MAX_OPERATIONS as u64))
-                .filter(|&v| v > 0)
-                .map(ValueId),
-        ),
+        Kind::Get => {
+            Answer::Value(Some(rng.random_range(0..=MAX_OPERATIONS as u64)).filter(|&v| v > 0).map(ValueId))
+        }
         Kind::Exists => Answer::Present(rng.random()),
         Kind::Put { .. } => Answer::Applied,
         Kind::Delete => Answer::Deleted([None, Some(false), Some(true)][rng.random_range(0..3)]),
@@ -184,10 +168,7 @@ fn agrees_with_every_permutation_of_small_histories() {
         let expected = brute_force(&operations);
         let has_unknown = operations.iter().any(|o| o.outcome == Outcome::Unknown);
         with_unknown[usize::from(expected)] += u32::from(has_unknown);
-        shapes.insert(format!(
-            "{:?}",
-            operations.iter().map(|o| (o.kind, o.outcome)).collect::<Vec<_>>()
-        ));
+        shapes.insert(format!("{:?}", operations.iter().map(|o| (o.kind, o.outcome)).collect::<Vec<_>>()));
         let found = match check(&History::new(operations.clone())) {
             Ok(_) => true,
             Err(Failure::Violation(_)) => false,
@@ -199,10 +180,7 @@ fn agrees_with_every_permutation_of_small_histories() {
     // Both verdicts, with and without unknown operations, and hardly a history twice.
     assert!(linearizable > HISTORIES / 4, "{linearizable} linearizable");
     assert!(violated > HISTORIES / 5, "{violated} violated");
-    assert!(
-        with_unknown.iter().all(|&count| count > 4_000),
-        "{with_unknown:?} with unknown operations"
-    );
+    assert!(with_unknown.iter().all(|&count| count > 4_000), "{with_unknown:?} with unknown operations");
     assert!(shapes.len() > 40_000, "{} distinct", shapes.len());
 }
 
@@ -212,9 +190,7 @@ fn the_durability_check_raises_no_false_alarm() {
     let (mut losses, mut missed, mut clean) = (0, 0, 0);
     for number in 0..HISTORIES {
         let mut history = History::new(random_history(&mut rng));
-        let Answer::Value(last) = random_answer(&mut rng, Kind::Get) else {
-            unreachable!()
-        };
+        let Answer::Value(last) = random_answer(&mut rng, Kind::Get) else { unreachable!() };
         let finals = BTreeMap::from([(b"k".to_vec(), last)]);
         let durable = durability::check(&history, &finals);
         history.push_final_reads(99, &finals);
@@ -227,12 +203,6 @@ fn the_durability_check_raises_no_false_alarm() {
         }
     }
     // What it misses are mostly wrong reads in between, which are not its task.
-    assert!(
-        losses > HISTORIES / 4,
-        "{losses} losses, {missed} missed, {clean} clean"
-    );
-    assert!(
-        clean > HISTORIES / 10,
-        "{losses} losses, {missed} missed, {clean} clean"
-    );
+    assert!(losses > HISTORIES / 4, "{losses} losses, {missed} missed, {clean} clean");
+    assert!(clean > HISTORIES / 10, "{losses} losses, {missed} missed, {clean} clean");
 }

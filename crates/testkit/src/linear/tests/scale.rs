@@ -34,11 +34,7 @@ fn correct_history(operation_count: u64, client_count: u64, unknown_every: u64, 
             key: b"k".to_vec(),
             kind,
             invoked_ns: effect_ns - rng.random_range(0..=spread_ns),
-            outcome: if unknown {
-                Outcome::Unknown
-            } else {
-                Outcome::Ok { returned_ns, answer }
-            },
+            outcome: if unknown { Outcome::Unknown } else { Outcome::Ok { returned_ns, answer } },
         });
     }
     operations
@@ -49,11 +45,7 @@ fn a_thousand_operations_of_eight_clients_cost_few_configurations() {
     for seed in 0..20 {
         let report = check(&History::new(correct_history(1_000, 8, 0, seed))).unwrap();
         assert_eq!(report.operations, 1_000);
-        assert!(
-            report.configurations < 20_000,
-            "seed {seed}: {} configurations",
-            report.configurations
-        );
+        assert!(report.configurations < 20_000, "seed {seed}: {} configurations", report.configurations);
     }
 }
 
@@ -62,17 +54,8 @@ fn ten_thousand_operations_on_a_key_need_no_deep_stack() {
     let operations = correct_history(10_000, 8, 0, 1);
     // A recursive search would need this many frames; the thread has room for few.
     let check = move || check(&History::new(operations)).unwrap();
-    let report = std::thread::Builder::new()
-        .stack_size(128 * 1024)
-        .spawn(check)
-        .unwrap()
-        .join()
-        .unwrap();
-    assert!(
-        report.configurations < 200_000,
-        "{} configurations",
-        report.configurations
-    );
+    let report = std::thread::Builder::new().stack_size(128 * 1024).spawn(check).unwrap().join().unwrap();
+    assert!(report.configurations < 200_000, "{} configurations", report.configurations);
 }
 
 #[test]
@@ -80,35 +63,19 @@ fn eight_unknown_operations_among_a_thousand_are_within_the_limits() {
     for seed in 0..10 {
         let report = check(&History::new(correct_history(1_000, 8, 125, seed))).unwrap();
         assert_eq!(report.unknown, 8);
-        assert!(
-            report.configurations < 500_000,
-            "seed {seed}: {} configurations",
-            report.configurations
-        );
+        assert!(report.configurations < 500_000, "seed {seed}: {} configurations", report.configurations);
     }
 }
 
 #[test]
 fn a_wrong_answer_late_in_a_long_history_is_found() {
     let mut operations = correct_history(5_000, 8, 0, 3);
-    let stale = operations
-        .iter()
-        .find(|o| matches!(o.kind, Kind::Put { .. }))
-        .unwrap()
-        .kind
-        .written();
+    let stale = operations.iter().find(|o| matches!(o.kind, Kind::Put { .. })).unwrap().kind.written();
     let read = operations.iter_mut().rfind(|o| o.kind == Kind::Get).unwrap();
-    let Outcome::Ok { returned_ns, .. } = read.outcome else {
-        unreachable!()
-    };
-    read.outcome = Outcome::Ok {
-        returned_ns,
-        answer: Answer::Value(stale),
-    };
+    let Outcome::Ok { returned_ns, .. } = read.outcome else { unreachable!() };
+    read.outcome = Outcome::Ok { returned_ns, answer: Answer::Value(stale) };
     let wrong = read.clone();
-    let Err(Failure::Violation(violation)) = check(&History::new(operations)) else {
-        panic!("accepted")
-    };
+    let Err(Failure::Violation(violation)) = check(&History::new(operations)) else { panic!("accepted") };
     assert!(violation.placed > 4_900, "{violation}");
     assert!(violation.page.lines().count() < 40);
     assert!(violation.page.contains(&wrong.to_string()), "{violation}");
@@ -121,19 +88,12 @@ fn hopeless(width: u64) -> Vec<Operation> {
         key: b"k".to_vec(),
         kind,
         invoked_ns: from,
-        outcome: Outcome::Ok {
-            returned_ns: to,
-            answer,
-        },
+        outcome: Outcome::Ok { returned_ns: to, answer },
     };
-    let mut operations: Vec<Operation> = (1..=width)
-        .map(|v| ok(Kind::Put { value: ValueId(v) }, 0, 10, Answer::Applied))
-        .collect();
+    let mut operations: Vec<Operation> =
+        (1..=width).map(|v| ok(Kind::Put { value: ValueId(v) }, 0, 10, Answer::Applied)).collect();
     let name_all = (1..=width).map(|v| {
-        let kind = Kind::PutIfVersion {
-            read: ValueId(v),
-            value: ValueId(1_000 + v),
-        };
+        let kind = Kind::PutIfVersion { read: ValueId(v), value: ValueId(1_000 + v) };
         ok(kind, 20, 20, Answer::Refused)
     });
     operations.extend(name_all);
@@ -143,20 +103,10 @@ fn hopeless(width: u64) -> Vec<Operation> {
 
 #[test]
 fn a_search_beyond_the_limits_says_so() {
-    let limits = Limits {
-        configurations_per_key: 10_000,
-    };
+    let limits = Limits { configurations_per_key: 10_000 };
     match check_within(&History::new(hopeless(40)), limits) {
-        Err(Failure::GaveUp {
-            key,
-            configurations,
-            operations,
-            ..
-        }) => {
-            assert_eq!(
-                (key.as_slice(), configurations, operations),
-                (b"k".as_slice(), 10_000, 81)
-            );
+        Err(Failure::GaveUp { key, configurations, operations, .. }) => {
+            assert_eq!((key.as_slice(), configurations, operations), (b"k".as_slice(), 10_000, 81));
         }
         other => panic!("expected to give up, got {other:?}"),
     }
@@ -168,13 +118,8 @@ fn a_search_beyond_the_limits_says_so() {
 fn a_violation_outranks_giving_up_on_another_key() {
     let mut operations = hopeless(40);
     let read = operations.last().unwrap().clone();
-    operations.push(Operation {
-        key: b"z".to_vec(),
-        ..read
-    });
-    let limits = Limits {
-        configurations_per_key: 10_000,
-    };
+    operations.push(Operation { key: b"z".to_vec(), ..read });
+    let limits = Limits { configurations_per_key: 10_000 };
     let Err(Failure::Violation(violation)) = check_within(&History::new(operations), limits) else {
         panic!("expected a violation");
     };

@@ -1,0 +1,130 @@
+//! From the command line to a cluster.
+
+use crate::log;
+use anyhow::Result;
+use clap::{ArgMatches, Command};
+use farrow_client::{
+    Client, Cluster, ConnectError, DialOptions, LocalClient, Options, Preference, Require, Secret,
+};
+use farrow_config::{Config, Loaded, Transport};
+use std::time::Duration;
+
+/// What a client needs of the configuration.
+const SECTIONS: &[&str] = &["cluster", "fabric", "client", "log"];
+
+/// Shown by `-h`; `--help` shows the rest.
+const SHORT: &[&str] = &["config", "cluster-nodes", "cluster-secret-file"];
+
+/// Only memory nodes read them: a client is told by the nodes.
+const NODES_ONLY: &[&str] = &[
+    "cluster-name",
+    "cluster-policy",
+    "cluster-commit",
+    "cluster-homes-per-node",
+    "cluster-max-keys",
+    "cluster-block-size",
+    "cluster-extent-size",
+];
+
+/// Adds the flags of a command that connects.
+pub fn args(command: Command) -> Command {
+    let own: Vec<_> = command.get_arguments().map(|arg| arg.get_id().clone()).collect();
+    farrow_config::args(command, SECTIONS).mut_args(|arg| {
+        let id = arg.get_id().clone();
+        if own.contains(&id) || SHORT.contains(&id.as_str()) {
+            arg
+        } else if NODES_ONLY.contains(&id.as_str()) {
+            arg.hide(true)
+        } else {
+            arg.hide_short_help(true)
+        }
+    })
+}
+
+/// Everything needed to dial.
+pub struct Reach {
+    /// The configuration.
+    pub loaded: Loaded,
+    /// How to dial.
+    pub dial: DialOptions,
+    /// How clients behave.
+    pub options: Options,
+}
+
+impl Reach {
+    /// Reads the configuration and the secret, and starts logging.
+    pub fn load(matches: &ArgMatches, purpose: &str) -> Result<Reach> {
+        let loaded = farrow_config::load(matches, farrow_config::environment())?;
+        log::start(&loaded, true);
+        if loaded.config.cluster.nodes.is_empty() {
+            return Err(ConnectError::NoNodes.into());
+        }
+        let secret = loaded.config.cluster.load_secret()?;
+        Ok(Reach::of(loaded, secret, purpose))
+    }
+
+    /// With a configuration and a secret at hand.
+    pub fn of(loaded: Loaded, secret: Secret, purpose: &str) -> Reach {
+        let dial = dial_options(&loaded.config, secret, purpose);
+        let options = client_options(&loaded.config);
+        Reach { loaded, dial, options }
+    }
+
+    /// The addresses that were configured.
+    pub fn nodes(&self) -> &[String] {
+        &self.loaded.config.cluster.nodes
+    }
+
+    /// Connects to all nodes.
+    pub fn cluster(&self) -> Result<Cluster> {
+        Ok(Cluster::connect(self.nodes(), &self.dial)?)
+    }
+
+    /// A client for this thread.
+    pub fn local(&self) -> Result<LocalClient> {
+        Ok(self.cluster()?.local_client(&self.options)?)
+    }
+
+    /// A client with owner threads, as many as configured.
+    pub fn client(&self) -> Result<Client> {
+        Ok(self.cluster()?.client(&self.options)?)
+    }
+}
+
+fn dial_options(config: &Config, secret: Secret, purpose: &str) -> DialOptions {
+    use farrow_config::Require as Configured;
+    DialOptions {
+        rdma: farrow_client::Rdma::new(
+            config.fabric.device.clone(),
+            config.fabric.chosen_port(),
+            config.fabric.chosen_gid_index(),
+            config.fabric.queue_depth,
+            config.fabric.inline as u32,
+        ),
+        secret,
+        preference: match config.fabric.transport {
+            Transport::Auto => Preference::Auto,
+            Transport::Rdma => Preference::Rdma,
+            Transport::Shm => Preference::Shm,
+        },
+        require: match config.fabric.require {
+            Configured::None => Require::None,
+            Configured::Rdma => Require::Rdma,
+            Configured::Shm => Require::Shm,
+        },
+        who: format!("farrow {purpose}"),
+        timeout: config.client.deadline.clamp(Duration::from_millis(500), Duration::from_secs(5)),
+    }
+}
+
+fn client_options(config: &Config) -> Options {
+    let client = &config.client;
+    Options {
+        deadline: client.deadline,
+        cache_entries: usize::try_from(client.cache_entries).unwrap_or(usize::MAX),
+        cache_stale_ratio: client.cache_stale_ratio,
+        spin: client.spin,
+        threads: client.threads as usize,
+        ..Options::default()
+    }
+}
