@@ -41,7 +41,7 @@ impl Farrow {
                 config.fabric.chosen_port(),
                 config.fabric.chosen_gid_index(),
                 config.fabric.queue_depth,
-                config.fabric.inline as u32,
+                config.fabric.inline,
             ),
             secret,
             preference: match config.fabric.transport {

@@ -271,7 +271,11 @@ mod tests {
         let path = dir.path().join("s");
         let listener = UnixListener::bind(&path).unwrap();
         let store = Redis::parse(&format!("redis:{}", path.display())).unwrap().open().unwrap();
-        listener.accept().unwrap().0.write_all(bytes).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        server.write_all(bytes).unwrap();
+        server.shutdown(std::net::Shutdown::Write).unwrap();
+        // It goes on listening: a client that asks on must find the answers, not a broken pipe.
+        std::thread::spawn(move || std::io::copy(&mut server, &mut std::io::sink()));
         store
     }
 

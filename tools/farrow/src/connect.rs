@@ -84,11 +84,6 @@ impl Reach {
     pub fn local(&self) -> Result<LocalClient> {
         Ok(self.cluster()?.local_client(&self.options)?)
     }
-
-    /// A client with owner threads, as many as configured.
-    pub fn client(&self) -> Result<Client> {
-        Ok(self.cluster()?.client(&self.options)?)
-    }
 }
 
 fn dial_options(config: &Config, secret: Secret, purpose: &str) -> DialOptions {
@@ -99,7 +94,7 @@ fn dial_options(config: &Config, secret: Secret, purpose: &str) -> DialOptions {
             config.fabric.chosen_port(),
             config.fabric.chosen_gid_index(),
             config.fabric.queue_depth,
-            config.fabric.inline as u32,
+            config.fabric.inline,
         ),
         secret,
         preference: match config.fabric.transport {

@@ -89,7 +89,7 @@ fn run_client(matches: &ArgMatches) -> Result<()> {
             config.fabric.chosen_port(),
             config.fabric.chosen_gid_index(),
             config.fabric.queue_depth,
-            config.fabric.inline as u32,
+            config.fabric.inline,
         ),
         secret: config.cluster.load_secret()?,
         preference: match config.fabric.transport {

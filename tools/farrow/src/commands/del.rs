@@ -88,6 +88,6 @@ fn answer(
         }
     }
     let worst = results.iter().find_map(|result| result.as_ref().err()).map(exit::of_operation);
-    let absent = results.iter().any(|result| *result == Ok(false)).then_some(Exit::No);
+    let absent = results.contains(&Ok(false)).then_some(Exit::No);
     Ok(worst.or(absent).map_or(ExitCode::SUCCESS, ExitCode::from))
 }

@@ -151,9 +151,8 @@ impl Report {
         }
         if let Some(memory) = self.ran {
             text += &format!(
-                "         after the workload: {} stored, {} of it replaced by newer values and not reclaimed\n",
-                human::bytes(memory.entries),
-                human::bytes(memory.dead)
+                "         after the workload: {} stored (what a PUT replaces is not reclaimed yet)\n",
+                human::bytes(memory.entries)
             );
         }
         text + "\n"

@@ -37,7 +37,7 @@ pub fn read(probe: &Probe, map: &ClusterMap, key: &[u8]) -> Result<Vec<SlotView>
     Ok(all)
 }
 
-pub fn view(probe: &Probe, map: &ClusterMap, key: &[u8]) -> Result<View> {
+pub(super) fn view(probe: &Probe, map: &ClusterMap, key: &[u8]) -> Result<View> {
     let (hosted, partition) = replica(probe, map, key)?;
     let fingerprint = KeyHash::of(key).fingerprint();
     let slots = read(probe, map, key)?;
