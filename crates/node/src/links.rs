@@ -174,6 +174,8 @@ impl Links {
         state.epoch = epoch;
         state.is_fencing = true;
         self.epoch.store(epoch.0, Ordering::Release);
+        // First, and whatever comes of shared memory: one client that cannot be stopped there must not spare all others.
+        let rdma = self.rdma.fence(epoch);
         let shm = match &state.shm {
             Shm::Offered(host) => match host.fence(epoch.0) {
                 Ok(fenced) => fenced.links as u32,
@@ -183,7 +185,7 @@ impl Links {
             },
             Shm::Refused(_) => 0,
         };
-        let rdma = self.rdma.fence(epoch).map_err(Refusal::Transport)?;
+        let rdma = rdma.map_err(Refusal::Transport)?;
         state.is_fencing = false;
         Ok(shm + rdma)
     }

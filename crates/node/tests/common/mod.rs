@@ -33,6 +33,8 @@ pub fn config() -> Config {
     config.node.listen = "127.0.0.1:0".into();
     config.node.memory = 2 << 20;
     config.node.hugepages = Hugepages::Off;
+    // So that the tests are the same on a machine that has RDMA.
+    config.fabric.device = Some("none0".into());
     config
 }
 
