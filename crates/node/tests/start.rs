@@ -78,7 +78,7 @@ fn advertise_finds_the_place_in_the_list() {
 fn impossible_configurations_are_refused() {
     let mut many = config();
     many.cluster.policy = Policy::Replicate { copies: 3 };
-    assert!(refused(&many).to_string().contains("needs 3 memory nodes and cluster.nodes lists 1"));
+    assert!(refused(&many).to_string().contains("replicate:3 needs 3"));
 
     let mut odd = config();
     odd.cluster.block_size = 100_000;
