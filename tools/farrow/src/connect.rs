@@ -3,9 +3,7 @@
 use crate::log;
 use anyhow::Result;
 use clap::{ArgMatches, Command};
-use farrow_client::{
-    Client, Cluster, ConnectError, DialOptions, LocalClient, Options, Preference, Require, Secret,
-};
+use farrow_client::{Cluster, ConnectError, DialOptions, LocalClient, Options, Preference, Require, Secret};
 use farrow_config::{Config, Loaded, Transport};
 use std::time::Duration;
 
