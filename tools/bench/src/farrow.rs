@@ -75,10 +75,6 @@ impl Farrow {
         &self.cluster
     }
 
-    pub(crate) fn options(&self) -> &Options {
-        &self.options
-    }
-
     pub(crate) fn is_embedded(&self) -> bool {
         self.embedded.is_some()
     }

@@ -1,28 +1,20 @@
 //! Workload generators, load loop and report of `farrow bench`.
 //!
-//! ```text
-//!  cli ─▶ settings, sizing ─▶ farrow | redis ── stores ──▶ drive ─▶ lane (one a thread) ─▶ tally
-//!                                                            └────▶ report ─▶ table
-//! ```
-//!
-//! One harness measures Farrow and its peers: a store is what carries out five operations.
+//! Every store is measured by one harness: Farrow, embedded or running somewhere, and peers beside it.
 #![forbid(unsafe_code)]
 
 pub mod cli;
 mod drive;
 mod farrow;
 mod lane;
+mod memory;
 mod progress;
 pub mod record;
 mod redis;
 mod rendezvous;
 mod report;
 mod settings;
-mod sizing;
 mod store;
 mod stored;
-mod table;
 mod tally;
-#[cfg(test)]
-mod tests;
 pub mod workload;

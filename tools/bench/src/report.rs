@@ -1,374 +1,287 @@
-//! What a run reports: the object that `--json` writes. `docs/bench.md` documents every field, which a test checks.
+//! What a run came to: a table for people, one object for scripts.
 
 use crate::drive::Outcome;
-use crate::farrow::Farrow;
+use crate::memory::Memory;
 use crate::settings::{Length, Settings};
 use crate::tally::KindTally;
-use crate::workload::key::KEY_LEN;
 use crate::workload::mix::OpKind;
-use anyhow::bail;
-use farrow_client::NodeSummary;
-use farrow_control::message::{NodeStats, Reply, Request};
+use farrow_client::Cluster;
 use farrow_fabric::Totals;
-use serde::Serialize;
-use std::collections::BTreeMap;
+use serde_json::{Map, Value, json};
+use std::fmt::Write;
 
-/// The whole object.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Report {
-    pub(crate) format: u32,
-    pub(crate) version: &'static str,
-    pub(crate) config: ConfigReport,
-    pub(crate) machine: Machine,
-    pub(crate) transport: String,
-    pub(crate) load: LoadReport,
-    pub(crate) elapsed_s: f64,
-    pub(crate) ops_per_s: f64,
-    pub(crate) ended: &'static str,
-    pub(crate) not_started: u64,
-    pub(crate) errors: BTreeMap<&'static str, u64>,
-    pub(crate) error_examples: BTreeMap<&'static str, String>,
-    pub(crate) ops: BTreeMap<&'static str, OpReport>,
-    pub(crate) cache: CacheReport,
-    pub(crate) fabric: Totals,
-    pub(crate) events: BTreeMap<String, u64>,
-    pub(crate) memory: MemoryReport,
-    pub(crate) nodes: Vec<NodeReport>,
+/// What was measured, and how it was reached.
+pub(crate) struct Where {
+    cluster: Value,
+    transport: String,
+    reasons: Vec<String>,
 }
 
-/// What was asked for.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct ConfigReport {
-    store: &'static str,
-    embedded: bool,
-    nodes: usize,
-    policy: String,
-    commit: String,
-    homes: usize,
-    block_bytes: u64,
-    extent_bytes: u64,
-    workload: String,
-    mix: BTreeMap<&'static str, f64>,
-    distribution: String,
-    keys: u64,
-    key_bytes: usize,
-    value_size: String,
-    value_bytes_mean: f64,
-    threads: u32,
-    in_flight: usize,
-    #[serde(rename = "loop")]
-    shape: &'static str,
-    rate: Option<f64>,
-    ops: Option<u64>,
-    seconds: Option<f64>,
-    warm_up: String,
-    seed: u64,
-    cache_entries: usize,
-    verify: bool,
-}
+impl Where {
+    pub(crate) fn peer(peer: &str) -> Where {
+        Where {
+            cluster: json!({ "peer": peer }),
+            transport: peer.split(':').next().unwrap_or_default().into(),
+            reasons: Vec::new(),
+        }
+    }
 
-/// Where it ran.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Machine {
-    cpu: String,
-    cores: usize,
-    kernel: String,
-}
-
-/// The load phase.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct LoadReport {
-    pub(crate) keys: u64,
-    pub(crate) elapsed_s: f64,
-    pub(crate) ops_per_s: f64,
-}
-
-/// One kind of operation.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct OpReport {
-    pub(crate) count: u64,
-    pub(crate) ops_per_s: f64,
-    pub(crate) absent: u64,
-    pub(crate) latency_us: Latency,
-    pub(crate) round_trips: f64,
-    pub(crate) verbs: Verbs,
-    pub(crate) background_verbs: f64,
-    pub(crate) bytes: Bytes,
-    pub(crate) conflicts: u64,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Latency {
-    pub(crate) mean: f64,
-    pub(crate) p50: f64,
-    pub(crate) p90: f64,
-    pub(crate) p99: f64,
-    pub(crate) p999: f64,
-    pub(crate) max: f64,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Verbs {
-    pub(crate) read: f64,
-    pub(crate) write: f64,
-    pub(crate) cas: f64,
-    pub(crate) faa: f64,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Bytes {
-    pub(crate) out: f64,
-    #[serde(rename = "in")]
-    pub(crate) into: f64,
-}
-
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct CacheReport {
-    pub(crate) hits: u64,
-    pub(crate) misses: u64,
-    pub(crate) stale: u64,
-}
-
-/// All nodes together.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub(crate) struct MemoryReport {
-    pub(crate) live_bytes: u64,
-    pub(crate) stored_bytes: u64,
-    pub(crate) index_bytes: u64,
-    pub(crate) open_bytes: u64,
-    pub(crate) free_bytes: u64,
-    pub(crate) stored_per_live: f64,
-}
-
-/// One node.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct NodeReport {
-    pub(crate) node: u16,
-    pub(crate) address: String,
-    pub(crate) transport: &'static str,
-    pub(crate) reason: String,
-    pub(crate) is_fallback: bool,
-    pub(crate) memory_bytes: u64,
-    pub(crate) index_bytes: u64,
-    pub(crate) block_bytes: u64,
-    pub(crate) stored_bytes: u64,
-    pub(crate) open_bytes: u64,
-    pub(crate) sealed_bytes: u64,
-    pub(crate) free_bytes: u64,
-    pub(crate) used_slots: u64,
-    pub(crate) slots: u64,
-}
-
-const FORMAT: u32 = 1;
-
-impl Report {
-    /// Of a run on Farrow, or on a peer when there is no `farrow`.
-    pub(crate) fn new(
-        settings: &Settings,
-        farrow: Option<&Farrow>,
-        outcome: &Outcome,
-        nodes: Vec<NodeReport>,
-    ) -> Report {
-        let seconds = outcome.elapsed.as_secs_f64();
-        let per_second = |count: u64| if seconds > 0.0 { round(count as f64 / seconds) } else { 0.0 };
-        let ops = OpKind::ALL.map(|kind| {
-            let tally = outcome.tally.kind(kind);
-            (kind.name(), OpReport::new(tally, per_second(tally.count())))
-        });
-        let load_s = outcome.load.map_or(0.0, |time| time.as_secs_f64());
-        let load_keys = if settings.load { settings.keys } else { 0 };
-        let cache = &outcome.counters.cache;
-        let mut transports: Vec<_> = nodes.iter().map(|node| node.transport).collect();
+    pub(crate) fn cluster(cluster: &Cluster, is_embedded: bool) -> Where {
+        let nodes = cluster.nodes();
+        let mut transports: Vec<_> = nodes.iter().map(|n| n.transport).collect();
         transports.sort_unstable();
         transports.dedup();
-        Report {
-            format: FORMAT,
-            version: env!("CARGO_PKG_VERSION"),
-            config: ConfigReport::new(settings, farrow),
-            machine: Machine::here(),
-            transport: if transports.is_empty() { "resp".into() } else { transports.join("+") },
-            load: LoadReport {
-                keys: load_keys,
-                elapsed_s: round(load_s),
-                ops_per_s: if load_s > 0.0 { round(load_keys as f64 / load_s) } else { 0.0 },
-            },
-            elapsed_s: round(seconds),
-            ops_per_s: per_second(outcome.tally.count()),
-            ended: if outcome.is_full { "full" } else { "done" },
-            not_started: outcome.not_started,
-            errors: outcome.tally.errors.iter().map(|(label, (count, _))| (*label, *count)).collect(),
-            error_examples: outcome.tally.errors.iter().map(|(l, (_, why))| (*l, why.clone())).collect(),
-            ops: BTreeMap::from(ops),
-            cache: CacheReport { hits: cache.hits, misses: cache.misses, stale: cache.stale },
-            fabric: outcome.counters.fabric,
-            events: outcome.counters.events.clone(),
-            memory: MemoryReport::sum(&nodes, outcome.live_bytes),
-            nodes,
-        }
-    }
-
-    /// Whether the run went as it should.
-    pub(crate) fn is_good(&self) -> bool {
-        self.errors.is_empty()
-    }
-}
-
-impl ConfigReport {
-    fn new(settings: &Settings, farrow: Option<&Farrow>) -> ConfigReport {
-        let map = farrow.map(|f| f.cluster().map());
-        let mix = OpKind::ALL.map(|kind| (kind.name(), settings.mix.share(kind)));
-        ConfigReport {
-            store: if farrow.is_some() { "farrow" } else { "redis" },
-            embedded: farrow.is_some_and(Farrow::is_embedded),
-            nodes: map.map_or(1, |m| m.nodes.len()),
-            policy: map.map_or("none".into(), |m| m.geometry.policy.to_string()),
-            commit: map.map_or("none".into(), |m| m.commit.to_string()),
-            homes: map.map_or(0, |m| m.homes.len()),
-            block_bytes: map.map_or(0, |m| m.geometry.block_len),
-            extent_bytes: map.map_or(0, |m| m.geometry.extent_len),
-            workload: settings.workload.clone(),
-            mix: BTreeMap::from(mix),
-            distribution: settings.distribution.clone(),
-            keys: settings.keys,
-            key_bytes: KEY_LEN,
-            value_size: settings.value_size.clone(),
-            value_bytes_mean: round(settings.sizes.mean()),
-            threads: settings.threads,
-            in_flight: settings.in_flight,
-            shape: if settings.rate.is_some() { "open" } else { "closed" },
-            rate: settings.rate,
-            ops: match settings.length {
-                Length::Ops(ops) => Some(ops),
-                Length::Time(_) => None,
-            },
-            seconds: match settings.length {
-                Length::Ops(_) => None,
-                Length::Time(time) => Some(time.as_secs_f64()),
-            },
-            warm_up: settings.warm_up.to_string(),
-            seed: settings.seed,
-            cache_entries: farrow.map_or(0, |f| f.options().cache_entries),
-            verify: settings.verify,
+        let mut reasons: Vec<_> = nodes.iter().map(|n| format!("{}: {}", n.transport, n.reason)).collect();
+        reasons.dedup();
+        let geometry = cluster.map().geometry;
+        Where {
+            cluster: json!({
+                "nodes": nodes.len(),
+                "embedded": is_embedded,
+                "policy": geometry.policy.to_string(),
+                "commit": cluster.map().commit.to_string(),
+                "block_size": geometry.block_len,
+                "extent_size": geometry.extent_len,
+                "fallbacks": nodes.iter().filter(|n| n.is_fallback).count(),
+            }),
+            transport: transports.join("+"),
+            reasons,
         }
     }
 }
 
-impl Machine {
-    fn here() -> Machine {
-        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let cpu = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-        Machine {
-            cpu: cpu.map_or("unknown", |(_, name)| name).to_owned(),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-            kernel: kernel.trim().to_owned(),
-        }
+/// A run and everything around it.
+pub(crate) struct Report<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) place: Where,
+    pub(crate) memory: Option<Memory>,
+    pub(crate) outcome: Outcome,
+}
+
+const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)];
+
+fn name(kind: OpKind) -> &'static str {
+    match kind {
+        OpKind::Get => "get",
+        OpKind::Put => "put",
+        OpKind::Insert => "insert",
+        OpKind::Delete => "delete",
+        OpKind::ReadModifyWrite => "rmw",
     }
 }
 
-impl OpReport {
-    fn new(tally: &KindTally, ops_per_s: f64) -> OpReport {
-        let count = tally.count();
-        let mean = |sum: u64| if count > 0 { round(sum as f64 / count as f64) } else { 0.0 };
-        let latency = &tally.latency_ns;
-        let us = |ns: u64| ns as f64 / 1e3;
-        let quantile = |q: f64| if count > 0 { us(latency.value_at_quantile(q)) } else { 0.0 };
-        OpReport {
-            count,
-            ops_per_s,
-            absent: tally.absent,
-            latency_us: Latency {
-                mean: if count > 0 { round(latency.mean() / 1e3) } else { 0.0 },
-                p50: quantile(0.5),
-                p90: quantile(0.9),
-                p99: quantile(0.99),
-                p999: quantile(0.999),
-                max: if count > 0 { us(latency.max()) } else { 0.0 },
-            },
-            round_trips: mean(tally.round_trips),
-            verbs: Verbs {
-                read: mean(tally.foreground.reads),
-                write: mean(tally.foreground.writes),
-                cas: mean(tally.foreground.cas),
-                faa: mean(tally.foreground.faa),
-            },
-            background_verbs: mean(tally.background.verbs()),
-            bytes: Bytes {
-                out: mean(tally.foreground.bytes_out + tally.background.bytes_out),
-                into: mean(tally.foreground.bytes_in + tally.background.bytes_in),
-            },
-            conflicts: tally.conflicts,
-        }
+fn round(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+impl Report<'_> {
+    fn seconds(&self) -> f64 {
+        self.outcome.elapsed.as_secs_f64().max(1e-9)
     }
-}
 
-impl MemoryReport {
-    fn sum(nodes: &[NodeReport], live_bytes: u64) -> MemoryReport {
-        let sum = |field: fn(&NodeReport) -> u64| nodes.iter().map(field).sum::<u64>();
-        let stored_bytes = sum(|n| n.stored_bytes);
-        MemoryReport {
-            live_bytes,
-            stored_bytes,
-            index_bytes: sum(|n| n.index_bytes),
-            open_bytes: sum(|n| n.open_bytes),
-            free_bytes: sum(|n| n.free_bytes),
-            stored_per_live: if live_bytes > 0 {
-                round(stored_bytes as f64 / live_bytes as f64)
-            } else {
-                0.0
-            },
-        }
+    fn kinds(&self) -> impl Iterator<Item = (OpKind, &KindTally)> {
+        OpKind::ALL
+            .iter()
+            .map(|kind| (*kind, self.outcome.tally.kind(*kind)))
+            .filter(|(_, tally)| tally.count() > 0)
     }
-}
 
-/// Asks every node of a cluster what it holds.
-///
-/// # Errors
-/// A node does not answer, or not to the question.
-pub(crate) fn inspect(farrow: &Farrow) -> anyhow::Result<Vec<NodeReport>> {
-    let ask = |node: NodeSummary| {
-        let session = farrow.cluster().session(node.node);
-        match session.call(&Request::Stats)? {
-            Reply::Stats(stats) => Ok(NodeReport::new(node, &stats)),
-            other => bail!(session.confused(&other)),
-        }
-    };
-    farrow.cluster().nodes().into_iter().map(ask).collect()
-}
-
-impl NodeReport {
-    fn new(node: NodeSummary, stats: &NodeStats) -> NodeReport {
-        let mut report = NodeReport {
-            node: node.node.0,
-            address: node.address,
-            transport: node.transport,
-            reason: node.reason,
-            is_fallback: node.is_fallback,
-            memory_bytes: stats.memory_len,
-            index_bytes: 0,
-            block_bytes: 0,
-            stored_bytes: 0,
-            open_bytes: 0,
-            sealed_bytes: 0,
-            free_bytes: 0,
-            used_slots: 0,
-            slots: 0,
+    /// One object; docs/bench.md describes it.
+    pub(crate) fn json(&self) -> Value {
+        let s = self.settings;
+        let length = |l: Length| match l {
+            Length::Ops(ops) => json!({ "ops": ops }),
+            Length::Time(time) => json!({ "seconds": time.as_secs_f64() }),
         };
-        for segment in &stats.segments {
-            report.index_bytes += segment.index_bytes;
-            report.block_bytes += segment.block_bytes;
-            report.stored_bytes += segment.block_bytes.saturating_sub(segment.free_bytes);
-            report.open_bytes += segment.open_bytes;
-            report.sealed_bytes += segment.sealed_bytes;
-            report.free_bytes += segment.free_bytes;
-            report.used_slots += segment.used_slots;
-            report.slots += segment.slots;
+        let mut ops = Map::new();
+        for (kind, tally) in self.kinds() {
+            ops.insert(name(kind).into(), self.kind_json(tally));
         }
-        report
+        let errors: Map<String, Value> = self
+            .outcome
+            .tally
+            .errors
+            .iter()
+            .map(|(label, (count, _))| ((*label).to_owned(), json!(count)))
+            .collect();
+        let cache = self.outcome.counters.cache;
+        json!({
+            "config": {
+                "workload": s.workload, "distribution": s.distribution, "keys": s.keys, "value_size": s.value_size,
+                "threads": s.threads, "in_flight": s.in_flight, "rate": s.rate, "length": length(s.length),
+                "warm_up": length(s.warm_up), "seed": s.seed, "verify": s.verify, "load": s.load,
+                "cluster": self.place.cluster,
+            },
+            "transport": self.place.transport,
+            "transport_reasons": self.place.reasons,
+            "elapsed_s": round(self.seconds()),
+            "load_s": self.outcome.load.map(|l| round(l.as_secs_f64())),
+            "ops_per_s": round(self.outcome.tally.count() as f64 / self.seconds()),
+            "errors": errors,
+            "not_started": self.outcome.not_started,
+            "full": self.outcome.is_full,
+            "ops": ops,
+            "cache": { "hits": cache.hits, "misses": cache.misses, "stale": cache.stale },
+            "memory": self.memory_json(),
+            "fabric": self.outcome.counters.fabric,
+            "events": self.outcome.counters.events,
+        })
     }
-}
 
-/// To six decimals: more is noise that makes reports hard to compare.
-fn round(number: f64) -> f64 {
-    (number * 1e6).round() / 1e6
+    fn kind_json(&self, tally: &KindTally) -> Value {
+        let count = tally.count() as f64;
+        let mean = |sum: u64| round(sum as f64 / count);
+        let mut latency: Map<String, Value> = QUANTILES
+            .iter()
+            .map(|(label, q)| {
+                ((*label).to_owned(), json!(round(tally.latency_ns.value_at_quantile(*q) as f64 / 1000.0)))
+            })
+            .collect();
+        latency.insert("max".into(), json!(round(tally.latency_ns.max() as f64 / 1000.0)));
+        let f: &Totals = &tally.foreground;
+        json!({
+            "count": tally.count(),
+            "absent": tally.absent,
+            "ops_per_s": round(count / self.seconds()),
+            "latency_us": latency,
+            "round_trips": mean(tally.round_trips),
+            "verbs": { "read": mean(f.reads), "write": mean(f.writes), "cas": mean(f.cas), "faa": mean(f.faa) },
+            "background_verbs": mean(tally.background.verbs()),
+            "bytes": {
+                "out": mean(f.bytes_out + tally.background.bytes_out),
+                "in": mean(f.bytes_in + tally.background.bytes_in),
+            },
+            "conflicts": tally.conflicts,
+        })
+    }
+
+    fn memory_json(&self) -> Value {
+        let Some(memory) = &self.memory else { return Value::Null };
+        let (live, sum) = (self.outcome.live_bytes, memory.total());
+        let nodes: Vec<_> = memory
+            .nodes
+            .iter()
+            .map(|stats| {
+                let s = Memory::sum(stats);
+                json!({ "node": stats.node, "memory_bytes": stats.memory_len, "stored_bytes": s.stored, "index_bytes": s.index,
+                    "open_bytes": s.open, "free_bytes": s.free })
+            })
+            .collect();
+        json!({
+            "live_bytes": live, "stored_bytes": sum.stored, "index_bytes": sum.index, "open_bytes": sum.open,
+            "free_bytes": sum.free, "stored_per_live": round(sum.stored as f64 / live.max(1) as f64), "nodes": nodes,
+        })
+    }
+
+    /// A table.
+    pub(crate) fn text(&self) -> String {
+        let s = self.settings;
+        let mut out = String::new();
+        let _ = writeln!(
+            out,
+            "{} ({} keys, values {}, {}), {} thread(s), {} in flight{}",
+            s.workload,
+            s.keys,
+            s.value_size,
+            s.distribution,
+            s.threads,
+            s.in_flight,
+            s.rate.map_or(", closed loop".into(), |r| format!(", open loop at {r}/s"))
+        );
+        let _ = writeln!(out, "over {}", self.place.transport);
+        for reason in &self.place.reasons {
+            let _ = writeln!(out, "  {reason}");
+        }
+        let total = self.outcome.tally.count();
+        let _ = writeln!(
+            out,
+            "{total} operations in {:.2} s: {:.0}/s\n",
+            self.seconds(),
+            total as f64 / self.seconds()
+        );
+        let _ = writeln!(
+            out,
+            "{:<7} {:>10} {:>10} {:>8} {:>8} {:>8} {:>8} {:>9} {:>6} {:>16} {:>7} {:>8} {:>8} {:>9}",
+            "op",
+            "count",
+            "ops/s",
+            "p50 us",
+            "p90",
+            "p99",
+            "p99.9",
+            "max",
+            "trips",
+            "R/W/CAS/FAA",
+            "behind",
+            "out B",
+            "in B",
+            "conflicts"
+        );
+        for (kind, tally) in self.kinds() {
+            let count = tally.count() as f64;
+            let us = |q: f64| tally.latency_ns.value_at_quantile(q) as f64 / 1000.0;
+            let f = &tally.foreground;
+            let mean = |sum: u64| sum as f64 / count;
+            let verbs =
+                format!("{:.2}/{:.2}/{:.2}/{:.0}", mean(f.reads), mean(f.writes), mean(f.cas), mean(f.faa));
+            let _ = writeln!(
+                out,
+                "{:<7} {:>10} {:>10.0} {:>8.2} {:>8.2} {:>8.2} {:>8.2} {:>9.1} {:>6.3} {:>16} {:>7.2} {:>8.0} {:>8.0} {:>9}",
+                name(kind),
+                tally.count(),
+                count / self.seconds(),
+                us(0.5),
+                us(0.9),
+                us(0.99),
+                us(0.999),
+                tally.latency_ns.max() as f64 / 1000.0,
+                mean(tally.round_trips),
+                verbs,
+                mean(tally.background.verbs()),
+                mean(f.bytes_out + tally.background.bytes_out),
+                mean(f.bytes_in),
+                tally.conflicts
+            );
+        }
+        for (label, (count, why)) in &self.outcome.tally.errors {
+            let _ = writeln!(out, "errors: {count} {label}: {why}");
+        }
+        if self.outcome.not_started > 0 {
+            let _ = writeln!(
+                out,
+                "{} operations were due and never started: the store cannot keep this rate",
+                self.outcome.not_started
+            );
+        }
+        let cache = self.outcome.counters.cache;
+        let _ =
+            writeln!(out, "\ncache   {} hits, {} misses, {} stale", cache.hits, cache.misses, cache.stale);
+        if let Some(memory) = &self.memory {
+            let sum = memory.total();
+            let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+            let _ = writeln!(
+                out,
+                "memory  {:.1} MiB live, {:.1} MiB stored ({:.2} per live byte), {:.1} MiB index, {:.1} MiB open, {:.1} MiB free",
+                mib(self.outcome.live_bytes),
+                mib(sum.stored),
+                sum.stored as f64 / self.outcome.live_bytes.max(1) as f64,
+                mib(sum.index),
+                mib(sum.open),
+                mib(sum.free)
+            );
+            for stats in &memory.nodes {
+                let s = Memory::sum(stats);
+                let _ = writeln!(
+                    out,
+                    "  {:<5} {:>9.1} MiB stored {:>9.1} MiB index {:>9.1} MiB open {:>9.1} MiB free",
+                    stats.node.to_string(),
+                    mib(s.stored),
+                    mib(s.index),
+                    mib(s.open),
+                    mib(s.free)
+                );
+            }
+        }
+        out
+    }
 }

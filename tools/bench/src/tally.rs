@@ -83,6 +83,10 @@ impl Tally {
         self.kinds.iter().map(KindTally::count).sum()
     }
 
+    pub(crate) fn error_count(&self) -> u64 {
+        self.errors.values().map(|(count, _)| count).sum()
+    }
+
     /// Adds what another thread has measured.
     pub(crate) fn add(&mut self, other: &Tally) {
         for (ours, theirs) in self.kinds.iter_mut().zip(&other.kinds) {
@@ -127,6 +131,6 @@ mod tests {
         assert_eq!(get.latency_ns.value_at_quantile(0.5) / 10, 100);
         assert!(get.latency_ns.max() >= LONGEST_NS);
         assert_eq!(all.errors["full"], (4, "first".to_owned()));
-        assert_eq!(all.count(), 4);
+        assert_eq!((all.count(), all.error_count()), (4, 4));
     }
 }

@@ -1,1 +1,0 @@
-//! Small runs from end to end.
