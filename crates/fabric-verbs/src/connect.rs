@@ -189,7 +189,10 @@ impl Connecting {
             requests: options.requests() as usize,
         };
         let mtu = u64::from(mtu_bytes(path_mtu));
-        engine.add(|id, shared| Core::new(id, node, shared, queue_pair, ring, window, limits, mtu, reads))
+        let holds_fences = port.candidate().emulated;
+        engine.add(|id, shared| {
+            Core::new(id, node, shared, queue_pair, ring, window, limits, mtu, reads, holds_fences)
+        })
     }
 }
 

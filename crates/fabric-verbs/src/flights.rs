@@ -5,13 +5,21 @@
 //!             (no room,    │
 //!              or corked)  └► failed: all of them at once
 //! ```
+//!
+//! # Holding fences
+//!
+//! Soft-RoCE (rxe, at least from Linux 5.18 to 6.12) must not be given the fence flag. It lets a fenced request wait until no READ or atomic
+//! is on its way; but when it sends requests again, those that were on their way still count, and a fenced request
+//! among them waits for itself, for ever, without a timeout. So for such a device a chain is parted before each
+//! fenced request, and the part is posted when all that was posted before has completed.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::task::Waker;
 
 use farrow_fabric::{Answers, VerbError};
 
-use crate::plan::Plan;
+use crate::plan::{Plan, Request};
 
 /// All chains of a link, by the order in which they were posted.
 #[derive(Debug)]
@@ -20,10 +28,23 @@ pub(crate) struct Flights {
     free: Vec<u32>,
     waiting: VecDeque<u32>,
     posted: VecDeque<u32>,
-    /// The number of the next work request; numbers wrap, and fewer than `depth` are in use.
-    next_number: u32,
-    used: u32,
+    /// Numbers of work requests: of the next to be planned, of the next to be posted, of the oldest not known to have
+    /// succeeded. They wrap; at most `depth` lie between the last two.
+    next: u32,
+    launched: u32,
+    done: u32,
     depth: u32,
+    holds_fences: bool,
+}
+
+/// Work requests to be posted: a chain, or a part of it.
+#[derive(Debug)]
+pub(crate) struct Launch<'a> {
+    pub(crate) plan: &'a Plan,
+    /// Which of the plan's requests.
+    pub(crate) requests: Range<usize>,
+    /// The number of the first of them.
+    pub(crate) number: u32,
 }
 
 #[derive(Debug, Default)]
@@ -50,29 +71,34 @@ pub(crate) struct Failure {
 }
 
 impl Flights {
-    /// For a send queue of `depth` work requests.
-    pub(crate) fn new(depth: u32) -> Flights {
+    /// For a send queue of `depth` work requests. `holds_fences`: the device is not to be given the flag.
+    pub(crate) fn new(depth: u32, holds_fences: bool) -> Flights {
         Flights {
             flights: Vec::new(),
             free: Vec::new(),
             waiting: VecDeque::new(),
             posted: VecDeque::new(),
-            next_number: 0,
-            used: 0,
+            next: 0,
+            launched: 0,
+            done: 0,
             depth,
+            holds_fences,
         }
     }
 
-    /// Adds a chain, which `fill` plans, to those that wait.
-    pub(crate) fn add<E>(&mut self, fill: impl FnOnce(&mut Plan) -> Result<(), E>) -> Result<u32, E> {
+    /// Adds a chain to those that wait. `fill` plans it, and is told the number that its first work request will have.
+    pub(crate) fn add<E>(&mut self, fill: impl FnOnce(&mut Plan, u32) -> Result<(), E>) -> Result<u32, E> {
         let id = self.free.pop().unwrap_or_else(|| {
             self.flights.push(Flight::default());
             u32::try_from(self.flights.len() - 1).expect("fewer chains in flight than 4 thousand million")
         });
         let flight = &mut self.flights[id as usize];
         (flight.answer, flight.waker, flight.is_abandoned) = (None, None, false);
-        match fill(&mut flight.plan) {
+        match fill(&mut flight.plan, self.next) {
             Ok(()) => {
+                flight.first = self.next;
+                flight.end = self.next.wrapping_add(flight.plan.requests.len() as u32);
+                self.next = flight.end;
                 self.waiting.push_back(id);
                 Ok(id)
             }
@@ -83,22 +109,29 @@ impl Flights {
         }
     }
 
-    /// Moves the chain that waits longest to the posted ones, if the send queue has room for it, and returns the number
-    /// of its first work request and its plan.
-    pub(crate) fn launch(&mut self) -> Option<(u32, &Plan)> {
+    /// What of the chain that waits longest can be posted now: nothing, if the send queue has no room for all of it or a
+    /// fence holds it back; a part, if a fence will.
+    pub(crate) fn launch(&mut self) -> Option<Launch<'_>> {
         let id = *self.waiting.front()?;
-        let flight = &mut self.flights[id as usize];
-        let count = flight.plan.requests.len() as u32;
-        if self.used + count > self.depth {
+        let flight = &self.flights[id as usize];
+        let requests = &flight.plan.requests;
+        let sent = self.launched.wrapping_sub(flight.first) as usize;
+        let is_held = self.holds_fences && requests.get(sent).is_some_and(|request| request.fence);
+        if flight.end.wrapping_sub(self.done) > self.depth || (is_held && self.launched != self.done) {
             return None;
         }
-        self.waiting.pop_front();
-        self.posted.push_back(id);
-        self.used += count;
-        flight.first = self.next_number;
-        self.next_number = self.next_number.wrapping_add(count);
-        flight.end = self.next_number;
-        Some((flight.first, &self.flights[id as usize].plan))
+        let is_next_part = |request: &Request| self.holds_fences && request.fence;
+        let rest = requests.iter().skip(sent + 1).position(is_next_part);
+        let end = rest.map_or(requests.len(), |rest| sent + 1 + rest);
+        if sent == 0 {
+            self.posted.push_back(id);
+        }
+        if end == requests.len() {
+            self.waiting.pop_front();
+        }
+        let number = self.launched;
+        self.launched = flight.first.wrapping_add(end as u32);
+        Some(Launch { plan: &flight.plan, requests: sent..end, number })
     }
 
     /// Whether a chain waits to be posted.
@@ -121,34 +154,37 @@ impl Flights {
     pub(crate) fn retire(
         &mut self,
         number: u32,
-        mut answers: impl FnMut(u32, &Plan) -> Answers,
+        answers: impl FnMut(u32, &Plan) -> Answers,
         wake: &mut Vec<Waker>,
     ) {
-        let done = number.wrapping_add(1);
+        self.done = number.wrapping_add(1);
+        self.retire_done(answers, wake);
+    }
+
+    /// Chains without work requests retire with the chain before them, which may have retired already.
+    pub(crate) fn retire_empty(&mut self, wake: &mut Vec<Waker>) {
+        self.retire_done(|_, _| Answers::new(), wake);
+    }
+
+    fn retire_done(&mut self, mut answers: impl FnMut(u32, &Plan) -> Answers, wake: &mut Vec<Waker>) {
         while let Some(&id) = self.posted.front() {
             let flight = &self.flights[id as usize];
             // Numbers wrap; those in use lie within half of the circle.
-            if done.wrapping_sub(flight.end) as i32 >= 0 {
-                self.posted.pop_front();
-                self.used -= flight.end.wrapping_sub(flight.first);
-                let answers = answers(flight.first, &flight.plan);
-                self.settle(id, Ok(answers), wake);
-            } else {
-                break;
+            if (self.done.wrapping_sub(flight.end) as i32) < 0 {
+                return;
             }
-        }
-    }
-
-    /// As [`Flights::retire`] of the last work request before the oldest posted chain: chains without work requests
-    /// retire with the chain before them.
-    pub(crate) fn retire_empty(&mut self, wake: &mut Vec<Waker>) {
-        if let Some((first, _)) = self.oldest() {
-            self.retire(first.wrapping_sub(1), |_, _| Answers::new(), wake);
+            self.posted.pop_front();
+            let answers = answers(flight.first, &flight.plan);
+            self.settle(id, Ok(answers), wake);
         }
     }
 
     /// The link is broken, and its queue pair destroyed: all chains end, and let go of their buffers.
     pub(crate) fn fail(&mut self, failure: &Failure, wake: &mut Vec<Waker>) {
+        // A chain that was posted in part is among both.
+        if self.waiting.front().is_some_and(|id| self.posted.back() == Some(id)) {
+            self.waiting.pop_front();
+        }
         let mut error = failure.oldest;
         for id in std::mem::take(&mut self.posted) {
             self.settle(id, Err(error), wake);
@@ -157,7 +193,7 @@ impl Flights {
         for id in std::mem::take(&mut self.waiting) {
             self.settle(id, Err(failure.waiting), wake);
         }
-        self.used = 0;
+        (self.launched, self.done) = (self.next, self.next);
     }
 
     fn settle(&mut self, id: u32, answer: Result<Answers, VerbError>, wake: &mut Vec<Waker>) {
@@ -204,22 +240,31 @@ impl Flights {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Kind, Request};
+    use crate::plan::Kind;
     use farrow_fabric::Why;
     use farrow_layout::NodeId;
 
     fn add(flights: &mut Flights, requests: usize) -> u32 {
-        let request = Request { kind: Kind::FetchAdd { add: 1 }, address: 0, key: 0, fence: false };
-        let fill = |plan: &mut Plan| -> Result<(), ()> {
+        add_fenced(flights, &vec![false; requests])
+    }
+
+    fn add_fenced(flights: &mut Flights, fences: &[bool]) -> u32 {
+        let request = |&fence: &bool| Request { kind: Kind::FetchAdd { add: 1 }, address: 0, key: 0, fence };
+        let fill = |plan: &mut Plan, _| -> Result<(), ()> {
             plan.clear();
-            plan.requests.extend(std::iter::repeat_n(request, requests));
+            plan.requests.extend(fences.iter().map(request));
             Ok(())
         };
         flights.add(fill).expect("filled")
     }
 
+    /// First numbers and counts.
+    fn launch_parts(flights: &mut Flights) -> Vec<(u32, usize)> {
+        std::iter::from_fn(|| flights.launch().map(|l| (l.number, l.requests.len()))).collect()
+    }
+
     fn launch_all(flights: &mut Flights) -> Vec<u32> {
-        std::iter::from_fn(|| flights.launch().map(|(first, _)| first)).collect()
+        launch_parts(flights).into_iter().map(|(number, _)| number).collect()
     }
 
     fn retire(flights: &mut Flights, number: u32) {
@@ -233,7 +278,7 @@ mod tests {
 
     #[test]
     fn chains_wait_until_the_queue_has_room_for_all_of_them() {
-        let mut flights = Flights::new(4);
+        let mut flights = Flights::new(4, false);
         let ids = [3, 2, 1].map(|requests| add(&mut flights, requests));
         // The third would fit, but must not overtake.
         assert_eq!(launch_all(&mut flights), [0]);
@@ -246,13 +291,13 @@ mod tests {
         retire(&mut flights, 5);
         assert_eq!(take(&mut flights, ids[1]), Some(vec![3, 4]));
         assert_eq!(take(&mut flights, ids[2]), Some(vec![5]));
-        assert_eq!((flights.posted(), flights.used), (0, 0));
+        assert_eq!((flights.posted(), flights.done), (0, 6));
     }
 
     #[test]
     fn numbers_wrap() {
-        let mut flights = Flights::new(4);
-        flights.next_number = u32::MAX - 1;
+        let mut flights = Flights::new(4, false);
+        (flights.next, flights.launched, flights.done) = (u32::MAX - 1, u32::MAX - 1, u32::MAX - 1);
         let ids = [2, 2].map(|requests| add(&mut flights, requests));
         assert_eq!(launch_all(&mut flights), [u32::MAX - 1, 0]);
         retire(&mut flights, u32::MAX);
@@ -264,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_chain_without_requests_ends_with_the_one_before_it() {
-        let mut flights = Flights::new(4);
+        let mut flights = Flights::new(4, false);
         let ids = [1, 0, 1].map(|requests| add(&mut flights, requests));
         launch_all(&mut flights);
         flights.retire_empty(&mut Vec::new());
@@ -281,8 +326,46 @@ mod tests {
     }
 
     #[test]
+    fn a_held_fence_parts_a_chain_and_holds_the_next_one_back() {
+        let mut flights = Flights::new(8, true);
+        let ids = [&[false, false, true, true][..], &[true, false], &[false]]
+            .map(|fences| add_fenced(&mut flights, fences));
+        assert_eq!(launch_parts(&mut flights), [(0, 2)]);
+        retire(&mut flights, 0);
+        assert_eq!(launch_parts(&mut flights), [], "one of the two is on its way");
+        retire(&mut flights, 1);
+        assert_eq!(launch_parts(&mut flights), [(2, 1)]);
+        retire(&mut flights, 2);
+        assert_eq!(launch_parts(&mut flights), [(3, 1)]);
+        assert_eq!((take(&mut flights, ids[0]), flights.posted()), (None, 1));
+        retire(&mut flights, 3);
+        assert_eq!(take(&mut flights, ids[0]), Some(vec![0, 1, 2, 3]));
+        assert_eq!(launch_parts(&mut flights), [(4, 2), (6, 1)]);
+        retire(&mut flights, 6);
+        assert_eq!(take(&mut flights, ids[1]), Some(vec![4, 5]));
+        assert_eq!(take(&mut flights, ids[2]), Some(vec![6]));
+    }
+
+    #[test]
+    fn a_chain_that_was_posted_in_part_fails_once() {
+        let mut flights = Flights::new(8, true);
+        let ids = [&[false, true][..], &[false]].map(|fences| add_fenced(&mut flights, fences));
+        assert_eq!(launch_parts(&mut flights), [(0, 1)]);
+        let error = |why| VerbError::maybe(NodeId(1), why);
+        let failure = Failure {
+            oldest: error(Why::PeerLost),
+            later: error(Why::Fenced),
+            waiting: error(Why::LinkDown),
+        };
+        flights.fail(&failure, &mut Vec::new());
+        let ends = ids.map(|id| flights.take(id).expect("ended").expect_err("failed"));
+        assert_eq!(ends, [failure.oldest, failure.waiting]);
+        assert_eq!(flights.free.len(), 2);
+    }
+
+    #[test]
     fn places_are_used_again_whether_the_answer_was_wanted_or_not() {
-        let mut flights = Flights::new(4);
+        let mut flights = Flights::new(4, false);
         for number in 0..100 {
             let id = add(&mut flights, 1);
             launch_all(&mut flights);
@@ -306,7 +389,7 @@ mod tests {
 
     #[test]
     fn a_failure_ends_all_of_them() {
-        let mut flights = Flights::new(2);
+        let mut flights = Flights::new(2, false);
         let ids = [1, 1, 1].map(|requests| add(&mut flights, requests));
         launch_all(&mut flights);
         let node = NodeId(1);

@@ -10,7 +10,7 @@ use farrow_fabric::{Answers, Caps, Chain, Link, Staged, VerbError, Why, is_drive
 use farrow_layout::NodeId;
 
 use crate::engine::{Engine, LinkId, Shared};
-use crate::flights::{Failure, Flights};
+use crate::flights::{Failure, Flights, Launch};
 use crate::plan::{Kind, Limits, Plan, Request};
 use crate::reads::Reads;
 use crate::sys::{QueuePair, SendWr, Sge, Status, WordRegion, WrFlags};
@@ -47,6 +47,8 @@ pub(crate) struct Core {
     limits: Limits,
     mtu: u64,
     reads: u8,
+    /// See `flights.rs`.
+    holds_fences: bool,
     is_staged: Cell<bool>,
     is_up: Cell<bool>,
     state: RefCell<State>,
@@ -142,8 +144,9 @@ impl Core {
         limits: Limits,
         mtu: u64,
         reads: u8,
+        holds_fences: bool,
     ) -> Core {
-        let flights = Flights::new(limits.requests as u32);
+        let flights = Flights::new(limits.requests as u32, holds_fences);
         let queue_pair = Some(queue_pair);
         let state = State {
             queue_pair,
@@ -161,6 +164,7 @@ impl Core {
             limits,
             mtu,
             reads,
+            holds_fences,
             is_staged: Cell::new(false),
             is_up: Cell::new(true),
             state: RefCell::new(state),
@@ -173,8 +177,12 @@ impl Core {
         }
         let mut counted = self.shared.totals.get();
         counted.count(&chain);
-        let fill = |plan: &mut Plan| plan.fill(chain, &self.window, &self.limits);
-        let flight = self.state.borrow_mut().flights.add(fill)?;
+        let State { flights, reads, .. } = &mut *self.state.borrow_mut();
+        let flight = flights.add(|plan, first| {
+            plan.fill(chain, &self.window, &self.limits)?;
+            plan.order_behind(first, reads);
+            Ok(())
+        })?;
         self.shared.totals.update(|totals| *totals = counted);
         Ok(flight)
     }
@@ -202,19 +210,21 @@ impl Core {
     /// Posts the chains that wait, as many as the send queue has room for, with one doorbell.
     fn post_fitting(&self, to_wake: &mut Vec<Waker>) {
         let mut state = self.state.borrow_mut();
-        let State { queue_pair, ring, flights, reads, entries, list } = &mut *state;
+        let State { queue_pair, ring, flights, entries, list, .. } = &mut *state;
         let Some(queue_pair) = queue_pair else { return };
         entries.clear();
         list.clear();
-        while let Some((first, plan)) = flights.launch() {
+        let mut has_chain = false;
+        while let Some(Launch { plan, requests, number }) = flights.launch() {
+            has_chain |= requests.start == 0;
             // Entries are pointed to once all are there: until then `list` has indices of them in place of pointers.
             let base = entries.len();
             entries.extend_from_slice(&plan.entries);
-            let last = plan.requests.len().wrapping_sub(1);
-            for (index, request) in plan.requests.iter().enumerate() {
-                let number = first.wrapping_add(index as u32);
+            let last = requests.len().wrapping_sub(1);
+            for (index, request) in plan.requests[requests].iter().enumerate() {
+                let number = number.wrapping_add(index as u32);
                 let mut flags = if index == last { WrFlags::SIGNALED } else { WrFlags::NONE };
-                if order(request, number, reads) {
+                if request.fence && !self.holds_fences {
                     flags = flags | WrFlags::FENCE;
                 }
                 let (first_entry, count, is_inline) = match request.kind {
@@ -245,7 +255,8 @@ impl Core {
         if list.is_empty() {
             return;
         }
-        self.shared.totals.update(|totals| totals.doorbells += 1);
+        // The rest of a chain that a held fence parted is not counted: the chain has rung already.
+        self.shared.totals.update(|totals| totals.doorbells += u64::from(has_chain));
         let refusal = post(queue_pair, list, entries).err();
         drop(state);
         if let Some(refusal) = refusal {
@@ -344,20 +355,6 @@ impl Core {
         state.flights.fail(failure, to_wake);
         true
     }
-}
-
-/// Whether `request` is to be fenced, because its chain says so or for the sake of the READs before it.
-fn order(request: &Request, number: u32, reads: &mut Reads) -> bool {
-    let len = request.kind.len();
-    let is_read = request.kind.is_read();
-    let is_fenced = request.fence || (!is_read && reads.must_be_fenced(request.address, len));
-    if is_fenced {
-        reads.fenced();
-    }
-    if is_read {
-        reads.posted(number, request.address, len);
-    }
-    is_fenced
 }
 
 /// Its pointer is the index of its first entry, to be replaced by [`SendWr::point_into`].

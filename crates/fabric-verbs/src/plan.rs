@@ -20,6 +20,7 @@
 use farrow_control::message::RdmaChunk;
 use farrow_fabric::{Answers, Chain, Pinned, Slices, Verb, Why};
 
+use crate::reads::Reads;
 use crate::sys::Sge;
 use crate::window::{Piece, Window};
 
@@ -89,8 +90,7 @@ impl Kind {
         !matches!(self, Kind::Write { .. } | Kind::WriteWord { .. })
     }
 
-    /// Whether it changes nothing.
-    pub(crate) fn is_read(self) -> bool {
+    fn is_read(self) -> bool {
         matches!(self, Kind::Read { .. } | Kind::ReadWords { .. })
     }
 
@@ -104,7 +104,7 @@ impl Kind {
     }
 
     /// Remote bytes that it touches.
-    pub(crate) fn len(self) -> u64 {
+    fn len(self) -> u64 {
         match self {
             Kind::Read { len, .. } | Kind::Write { len, .. } => len,
             Kind::ReadWords { count } => 8 * u64::from(count),
@@ -156,6 +156,21 @@ impl Plan {
             }
         }
         if self.requests.len() > limits.requests { Err(Why::Malformed) } else { Ok(()) }
+    }
+
+    /// Fences what must not overtake the READs of earlier chains. `first` is the number of the first work request.
+    pub(crate) fn order_behind(&mut self, first: u32, reads: &mut Reads) {
+        for (index, request) in (0..).zip(&mut self.requests) {
+            let len = request.kind.len();
+            if request.kind.is_read() {
+                reads.posted(first.wrapping_add(index), request.address, len);
+                continue;
+            }
+            request.fence |= reads.must_be_fenced(request.address, len);
+            if request.fence {
+                reads.fenced();
+            }
+        }
     }
 
     /// Lets go of the buffers.

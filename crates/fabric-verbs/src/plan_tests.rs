@@ -68,6 +68,23 @@ fn fences_stand_where_the_specification_asks_for_them_and_nowhere_else() {
 }
 
 #[test]
+fn a_change_waits_for_the_reads_of_earlier_chains_that_it_meets() {
+    let buffer = buffers().take(64).expect("small");
+    let mut reads = Reads::default();
+    let mut first = 0;
+    let mut fences = |chain: Chain| -> Vec<bool> {
+        let mut plan = plan(chain, &LIMITS);
+        plan.order_behind(first, &mut reads);
+        first += plan.requests.len() as u32;
+        plan.requests.iter().map(|request| request.fence).collect()
+    };
+    assert_eq!(fences(Chain::new().read(at(0), buffer.whole()).read_word(at(128))), [false, false]);
+    assert_eq!(fences(Chain::new().write_word(at(64), 1).fetch_add(at(120), 1)), [false, false]);
+    assert_eq!(fences(Chain::new().write_word(at(64), 1).compare_swap(at(128), 0, 1)), [false, true]);
+    assert_eq!(fences(Chain::new().write(at(0), buffer.whole())), [false], "the fence was for all READs");
+}
+
+#[test]
 fn transfers_are_cut_where_chunks_end() {
     let buffer = buffers().take(300).expect("small");
     let slices = Slices::from_iter([buffer.slice(0, 50), buffer.slice(50, 0), buffer.slice(100, 200)]);
