@@ -1,6 +1,5 @@
 //! The trait that replication protocols of one slot implement.
 
-use crate::index::BucketPair;
 use crate::{Context, Failure, Staged};
 use farrow_fabric::Fabric;
 use farrow_layout::{Slot, SlotAddr, Word};
@@ -29,14 +28,12 @@ pub struct Replace<'a> {
     pub to: Word,
     /// What goes before the word.
     pub place: Place<'a>,
-    /// The key's buckets, to be read again at the primary behind the change.
-    pub reread: Option<&'a BucketPair>,
 }
 
 impl<'a> Replace<'a> {
     /// `expected` to `to` in `slot`, everywhere.
     pub fn new(slot: SlotAddr, expected: Word, to: Word, place: Place<'a>) -> Replace<'a> {
-        Replace { slot, expected, expected_at_backups: expected, to, place, reread: None }
+        Replace { slot, expected, expected_at_backups: expected, to, place }
     }
 }
 

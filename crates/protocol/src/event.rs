@@ -49,8 +49,6 @@ events! {
     Yielded => "yielded",
     /// A tentative insert of the same key was removed.
     KilledTentative => "killed_tentative",
-    /// An unsettled insert was settled by somebody else than its writer.
-    SettledInsert => "settled_insert",
     /// SNAPSHOT: all backups showed the writer's own word.
     SnapshotRule1 => "snapshot_rule_1",
     /// SNAPSHOT: the writer held the majority.

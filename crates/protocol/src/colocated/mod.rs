@@ -12,8 +12,6 @@ mod replace;
 mod rules;
 mod settle;
 
-pub(crate) use settle::settle_insert;
-
 use crate::{Commit, Concluded, Context, Failure, Replace, Replaced};
 use farrow_fabric::{Chain, Fabric};
 use farrow_layout::{Slot, SlotAddr, Word};
@@ -51,11 +49,4 @@ impl Commit for Colocated {
         let chain = Chain::new().write_word(cx.primary_segment().committed(slot), word.raw());
         cx.meter.post_behind(&cx.home.primary().link, chain);
     }
-}
-
-/// Whether a slot holds an insert outright that nobody has settled: its key may have an established rival.
-pub(crate) fn is_unsettled_insert(slot: &Slot) -> bool {
-    slot.committed() == Word::ZERO
-        && slot.word().is_visible()
-        && slot.word().version() == Word::ZERO.version().next()
 }

@@ -20,10 +20,6 @@ pub(super) async fn replace<F: Fabric>(
             change.expected.raw(),
             change.to.raw(),
         );
-        let chain = match change.reread {
-            Some(buckets) => buckets.read(chain, segment),
-            None => chain,
-        };
         cx.post_primary(chain)
     };
     let backups = cx.home.backups().iter().enumerate().map(|(i, member)| {

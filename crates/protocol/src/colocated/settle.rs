@@ -1,9 +1,8 @@
 //! Help: whoever meets a pending slot completes it, so that nothing is answered that a lost primary could take back.
 
+use super::Colocated;
 use super::repair::MAX_ROUNDS;
 use super::rules::{Backup, judge};
-use super::{Colocated, is_unsettled_insert};
-use crate::index::{BucketPair, Rivals, resolve_rivals, withdraw_outright};
 use crate::ops::EntryRead;
 use crate::{Commit, Concluded, Context, Event, Failure, ProtocolError};
 use farrow_fabric::{Chain, Fabric, join_all};
@@ -19,11 +18,6 @@ pub(super) async fn settle<F: Fabric>(
     let word = seen.word();
     if word.is_tentative() || !seen.is_pending() {
         return Ok(word);
-    }
-    if is_unsettled_insert(&seen)
-        && let Some(later) = Box::pin(settle_insert(cx, Colocated, slot, word)).await?
-    {
-        return Ok(later);
     }
     for _ in 0..MAX_ROUNDS {
         let bytes = if word.is_visible() { Some(EntryRead::pooled(cx, word)?) } else { None };
@@ -70,32 +64,4 @@ pub(super) async fn settle<F: Fabric>(
         }
     }
     Err(Failure::harmless(ProtocolError::Contended { attempts: MAX_ROUNDS }))
-}
-
-/// Makes sure that an insert taken outright has no rival, as its writer does; a later word if it had to go.
-///
-/// The slot must be known to hold the context's key: its rivals are looked for among that key's candidates.
-pub(crate) async fn settle_insert<F: Fabric, C: Commit>(
-    cx: &Context<'_, F>,
-    commit: C,
-    slot: SlotAddr,
-    word: Word,
-) -> Result<Option<Word>, Failure> {
-    // Read behind the sight of the word: a rival that was there before it shows.
-    let buckets = BucketPair::new(cx)?;
-    let at = cx.primary_segment().slot(slot);
-    let chain = buckets.read(Chain::new().read_word(at), cx.primary_segment());
-    let now = Word::from_raw(cx.post_primary(chain).await.map_err(Failure::harmless)?[0]);
-    if now != word {
-        return Ok(Some(now));
-    }
-    cx.note(Event::SettledInsert);
-    match resolve_rivals(cx, commit, &buckets, slot, &[]).await? {
-        Rivals::None => Ok(None),
-        Rivals::Established => {
-            cx.note(Event::Yielded);
-            withdraw_outright(cx, commit, slot, word).await?;
-            Ok(Some(word.emptied()))
-        }
-    }
 }

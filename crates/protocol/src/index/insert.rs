@@ -1,7 +1,8 @@
 //! Placing a new key, so that of two inserters of one key at most one succeeds.
 //!
 //! A slot that was never used is taken outright: two inserters of one key choose the same one
-//! ([`farrow_layout::choose_free_slot`] says why), so one CAS fails. A recycled slot is taken *tentatively*, at the
+//! ([`farrow_layout::choose_free_slot`] says why), so one CAS fails; and nobody recycles a slot who sees one that was never
+//! used, so no rival is anywhere else. A recycled slot is taken *tentatively*, at the
 //! primary alone and invisible to readers, and confirmed by a second CAS once a fresh look at the buckets has shown no
 //! rival. Everybody removes tentative rivals (removal and confirmation are changes of the same word, so they exclude each
 //! other) and yields to visible ones. Of two tentative rivals the later one sees the earlier, so at most one of them is
@@ -50,38 +51,17 @@ pub(crate) async fn insert<F: Fabric, C: Commit>(
         return insert_recycled(cx, commit, buckets, false_matches, slot, expected, word_after(expected))
             .await;
     }
+    // No rival needs to be looked for. Another slot could hold the key only if its inserter had seen no slot that was never
+    // used, or another choice among them; but ours was one until this CAS, and the choice is the same for everybody.
     let word = word_after(expected);
-    let change = Replace { reread: Some(buckets), ..Replace::new(slot, expected, word, Place::Nothing) };
-    if let Replaced::Lost { .. } = commit.replace(cx, &change).await? {
+    if let Replaced::Lost { .. } =
+        commit.replace(cx, &Replace::new(slot, expected, word, Place::Nothing)).await?
+    {
         cx.note(Event::LostAtPrimary);
         return Ok(Inserted::Again);
     }
-    match resolve_rivals(cx, commit, buckets, slot, false_matches).await.map_err(|f| f.after(true))? {
-        Rivals::None => {
-            commit.conclude(cx, slot, word, Concluded::Insert);
-            Ok(Inserted::Done(Found { slot, word }))
-        }
-        Rivals::Established => {
-            cx.note(Event::Yielded);
-            withdraw_outright(cx, commit, slot, word).await?;
-            Ok(Inserted::Again)
-        }
-    }
-}
-
-/// Takes an insert back that turned out to have an established rival.
-pub(crate) async fn withdraw_outright<F: Fabric, C: Commit>(
-    cx: &Context<'_, F>,
-    commit: C,
-    slot: SlotAddr,
-    word: Word,
-) -> Result<(), Failure> {
-    let gone = word.emptied();
-    // Lost: somebody else has withdrawn it.
-    if let Replaced::Won = commit.replace(cx, &Replace::new(slot, word, gone, Place::Nothing)).await? {
-        commit.conclude(cx, slot, gone, Concluded::Delete);
-    }
-    Ok(())
+    commit.conclude(cx, slot, word, Concluded::Insert);
+    Ok(Inserted::Done(Found { slot, word }))
 }
 
 async fn insert_recycled<F: Fabric, C: Commit>(

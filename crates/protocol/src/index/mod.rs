@@ -5,6 +5,6 @@ mod insert;
 mod lookup;
 
 pub use bucket_pair::{Bucket, BucketPair};
-pub(crate) use insert::{Inserted, Rivals, insert, resolve_rivals, withdraw_outright};
+pub(crate) use insert::{Inserted, insert};
 pub use lookup::Found;
 pub(crate) use lookup::{Lookup, entry_room, find, key_at};

@@ -12,9 +12,8 @@
 mod replace;
 mod rules;
 
-use crate::colocated::{is_unsettled_insert, settle_insert};
 use crate::{Commit, Concluded, Context, Failure, Replace, Replaced};
-use farrow_fabric::{Chain, Fabric};
+use farrow_fabric::Fabric;
 use farrow_layout::{Slot, SlotAddr, Word};
 
 /// FUSEE's protocol.
@@ -32,32 +31,14 @@ impl Commit for Snapshot {
         replace::replace(cx, change).await
     }
 
-    fn needs_settling(self, slot: &Slot) -> bool {
-        // The primary changes last, so what it shows is on all replicas. The committed word only serves inserts and the
-        // recycling of slots.
-        is_unsettled_insert(slot)
+    fn needs_settling(self, _: &Slot) -> bool {
+        // The primary changes last, so what it shows is on all replicas.
+        false
     }
 
-    async fn settle<F: Fabric>(
-        self,
-        cx: &Context<'_, F>,
-        slot: SlotAddr,
-        seen: Slot,
-    ) -> Result<Word, Failure> {
-        let word = seen.word();
-        if is_unsettled_insert(&seen) {
-            if let Some(later) = Box::pin(settle_insert(cx, self, slot, word)).await? {
-                return Ok(later);
-            }
-            self.conclude(cx, slot, word, Concluded::Insert);
-        }
-        Ok(word)
+    async fn settle<F: Fabric>(self, _: &Context<'_, F>, _: SlotAddr, seen: Slot) -> Result<Word, Failure> {
+        Ok(seen.word())
     }
 
-    fn conclude<F: Fabric>(self, cx: &Context<'_, F>, slot: SlotAddr, word: Word, kind: Concluded) {
-        if kind != Concluded::Update {
-            let chain = Chain::new().write_word(cx.primary_segment().committed(slot), word.raw());
-            cx.meter.post_behind(&cx.home.primary().link, chain);
-        }
-    }
+    fn conclude<F: Fabric>(self, _: &Context<'_, F>, _: SlotAddr, _: Word, _: Concluded) {}
 }

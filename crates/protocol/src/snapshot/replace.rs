@@ -52,10 +52,6 @@ pub(super) async fn replace<F: Fabric>(
         change.expected.raw(),
         change.to.raw(),
     );
-    let chain = match change.reread {
-        Some(buckets) => buckets.read(chain, cx.primary_segment()),
-        None => chain,
-    };
     let old = Word::from_raw(cx.post_primary(chain).await.map_err(Failure::maybe)?[0]);
     if old == change.expected { Ok(Replaced::Won) } else { Ok(Replaced::Lost { now: old }) }
 }
@@ -84,11 +80,18 @@ async fn win_backups<F: Fabric>(cx: &Context<'_, F>, change: &Replace<'_>) -> Re
             cx.note(Event::SnapshotRule1);
             return Ok(true);
         }
+        // All who empty a slot propose the same word, so what counts as mine may be another's, whose round is over: then the
+        // rest of the list is of a later round, and must not be overwritten. The paper's deletes log a unique object.
+        Verdict::MajorityMine if to.is_empty() => {
+            if !is_round_open(cx, change).await? {
+                cx.note(Event::SnapshotLost);
+                return Ok(false);
+            }
+            cx.note(Event::SnapshotRule2);
+        }
         Verdict::MajorityMine => cx.note(Event::SnapshotRule2),
         Verdict::Smallest { mine } => {
-            let at = cx.primary_segment().slot(change.slot);
-            let now = cx.post_primary(Chain::new().read_word(at)).await.map_err(Failure::maybe)?;
-            if !mine || now[0] != change.expected.raw() {
+            if !is_round_open(cx, change).await? || !mine {
                 cx.note(Event::SnapshotLost);
                 return Ok(false);
             }
@@ -108,6 +111,13 @@ async fn win_backups<F: Fabric>(cx: &Context<'_, F>, change: &Replace<'_>) -> Re
         answer.map_err(Failure::maybe)?;
     }
     Ok(true)
+}
+
+/// Whether the primary still holds what the round began with: then the list that was collected is of this round.
+async fn is_round_open<F: Fabric>(cx: &Context<'_, F>, change: &Replace<'_>) -> Result<bool, Failure> {
+    let at = cx.primary_segment().slot(change.slot);
+    let now = cx.post_primary(Chain::new().read_word(at)).await.map_err(Failure::maybe)?;
+    Ok(now[0] == change.expected.raw())
 }
 
 /// LOSE: waits until the winner of the round has changed the primary. Bounded by the operation's deadline alone: a
