@@ -2,9 +2,9 @@
 
 use crate::cluster::Cluster;
 use crate::space::{GrantError, Granting, Space};
-use crate::worker::Worker;
+use crate::worker::{Worker, seal};
 use crate::{ConnectError, Core, Options};
-use farrow_control::message::{ExtentGrant, Refusal, Request};
+use farrow_control::message::{Refusal, Request};
 use farrow_fabric::{Chain, Fabric, Link, block_on};
 use farrow_layout::{ClientId, HomeId, RemoteAddr, Superblock};
 use farrow_protocol::{Extent, Home, Member};
@@ -37,15 +37,7 @@ impl Space for ControlPlane {
     }
 
     fn seal(&self, extent: &Extent, used: u64) {
-        let grant = ExtentGrant {
-            first: extent.first,
-            count: extent.count,
-            start: extent.start,
-            len: extent.len,
-            generation: extent.word.generation(),
-        };
-        let request = Request::SealExtent { client: self.client, home: extent.home, grant, used };
-        self.primaries[usize::from(extent.home.0)].tell(request);
+        self.primaries[usize::from(extent.home.0)].tell(seal(self.client, extent, used));
     }
 }
 

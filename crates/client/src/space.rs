@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// An extent on its way.
 pub type Granting = Pin<Box<dyn Future<Output = Result<Extent, GrantError>>>>;
@@ -128,6 +128,12 @@ impl HomeExtents {
     pub(crate) fn close<F: Fabric, S: Space>(&self, space: &S, home: &Home<F::Link>) {
         self.retiring.borrow_mut().extend(self.current.take());
         self.seal_quiet::<F, S>(space, home);
+        // One that has arrived and was not needed. One that is still on its way is sealed by who asks for it.
+        if let Some(mut ahead) = self.ahead.take()
+            && let Poll::Ready(Ok(unused)) = ahead.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+        {
+            space.seal(&unused, 0);
+        }
     }
 
     /// Bytes in extents that this client holds open, at one member.

@@ -74,16 +74,32 @@ fn run(session: &Session, inbox: &mpsc::Receiver<Job>) {
     for job in inbox {
         match job {
             Job::Open { client, home, bytes, reply } => {
-                // Nobody may wait any more: then the extent is sealed unused when the client leaves.
-                let _ = reply.send(open(session, client, home, bytes));
-            }
-            Job::Tell(request) => {
-                if let Err(error) = session.call(&request) {
-                    tracing::debug!(node = %session.node(), %error, "a node did not take note");
+                // Nobody waits any more when the client leaves: nothing will ever be written there.
+                if let Err(Ok(unused)) = reply.send(open(session, client, home, bytes)) {
+                    tell(session, &seal(client, &unused, 0));
                 }
             }
+            Job::Tell(request) => tell(session, &request),
         }
     }
+}
+
+fn tell(session: &Session, request: &Request) {
+    if let Err(error) = session.call(request) {
+        tracing::debug!(node = %session.node(), %error, "a node did not take note");
+    }
+}
+
+/// What tells a node that nothing will be appended to `extent` any more.
+pub(crate) fn seal(client: ClientId, extent: &Extent, used: u64) -> Request {
+    let grant = ExtentGrant {
+        first: extent.first,
+        count: extent.count,
+        start: extent.start,
+        len: extent.len,
+        generation: extent.word.generation(),
+    };
+    Request::SealExtent { client, home: extent.home, grant, used }
 }
 
 fn open(session: &Session, client: ClientId, home: HomeId, bytes: u64) -> Result<Extent, GrantError> {
