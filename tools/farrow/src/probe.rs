@@ -24,6 +24,7 @@ impl Probe {
     pub fn dial(reach: &Reach, address: &str) -> Result<Probe, DialError> {
         let session = Session::dial(address, &reach.dial)?;
         let fabric = AnyFabric::new(&FabricOptions {
+            spin: reach.options.spin,
             rdma: Some(reach.dial.rdma.clone()),
             ..FabricOptions::default()
         })

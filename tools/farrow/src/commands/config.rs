@@ -12,8 +12,8 @@ Examples:
   farrow config show --toml > farrow.toml     a commented file to start from
   farrow config check --config farrow.toml    ends with 2 and a line for each thing that is wrong
 
-A flag beats the environment, which beats the file, which beats the default. The file is the one that --config or
-FARROW_CONFIG names, or else ./farrow.toml.";
+A flag beats the environment, which beats the file, which beats the default. The
+file is the one that --config or FARROW_CONFIG names, or else ./farrow.toml.";
 
 pub fn command() -> Command {
     let sections: Vec<_> = SECTIONS.iter().map(|section| section.name).collect();

@@ -30,9 +30,10 @@ Examples:
   farrow demo --keep                      leaves the nodes running and says how to talk to them
   farrow demo --stop                      stops them
 
-Starts memory nodes as processes of their own, loads every record, reads every record back and compares it byte for
-byte, and then runs 95 % GET and 5 % PUT with zipfian key choice, where every value that is read is compared too. It
-needs no configuration and reads none; nothing of it is left behind without --keep.";
+Starts memory nodes as processes of their own, loads every record, reads every
+record back and compares it byte for byte, and then runs 95 % GET and 5 % PUT with
+zipfian key choice, where every value that is read is compared too. It needs no
+configuration and reads none; nothing of it is left behind without --keep.";
 
 pub fn command() -> Command {
     let flag = |name: &'static str| Arg::new(name).long(name);
@@ -175,7 +176,7 @@ fn config(matches: &ArgMatches, records: &Records, duration: Duration) -> Result
             Some("rdma") => (Transport::Rdma, Require::Rdma),
             _ => (Transport::Auto, Require::None),
         };
-    sizes::fit(&mut config, nodes.into(), records, duration)?;
+    sizes::fit(&mut config, nodes.into(), records, duration, matches.get_flag("keep"))?;
     Ok(config)
 }
 

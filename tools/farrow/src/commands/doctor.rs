@@ -20,8 +20,8 @@ Examples:
   farrow doctor --cluster-nodes 10.0.0.1:7400,10.0.0.2:7400 --cluster-secret-file farrow.secret
   farrow doctor --node-memory 64GiB       whether a node of this size could run here
 
-Every line is OK, WARN (it works, but not as well as it could) or FAIL (it does not work), and says what to do.
-Ends with 0 without a FAIL, and with 3 with one.";
+Every line is OK, WARN (it works, but not as well as it could) or FAIL (it does not
+work), and says what to do. Ends with 0 without a FAIL, and with 3 with one.";
 
 /// How things stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

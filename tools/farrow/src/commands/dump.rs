@@ -24,11 +24,13 @@ Examples:
   farrow dump --output all.jsonl.gz       compressed, since the name says so
   farrow dump | head -1
 
-Each line is an object with \"key\" and \"value\" (\"key_hex\" and \"value_hex\" where they are no text), and \"flags\" where
-they are not 0: what `farrow load` reads. The order means nothing.
+Each line is an object with \"key\" and \"value\" (\"key_hex\" and \"value_hex\" where they
+are no text), and \"flags\" where they are not 0: what `farrow load` reads. The order
+means nothing.
 
-Each value was its key's value at a moment while the dump ran; it is not a snapshot: keys that are put or deleted
-meanwhile may be in it or not. With --output, FILE appears when the dump is complete; until then it is FILE.part.";
+Each value was its key's value at a moment while the dump ran; it is not a snapshot:
+keys that are put or deleted meanwhile may be in it or not. With --output, FILE
+appears when the dump is complete; until then it is FILE.part.";
 
 /// Keys read together.
 const BATCH: usize = 64;

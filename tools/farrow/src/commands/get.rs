@@ -17,7 +17,8 @@ Examples:
   farrow get greeting --meta              version, length and flags instead of the value
   farrow get --hex 00ff                   a key that is no text
 
-An absent key is not an empty value: it prints nothing, says so on standard error and ends with 1.";
+An absent key is not an empty value: it prints nothing, says so on standard error
+and ends with 1.";
 
 pub fn command() -> Command {
     let [key, hex] = key::args(false);

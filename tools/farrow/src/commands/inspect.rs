@@ -30,8 +30,9 @@ Examples:
   farrow inspect slots --node 1           how full the index is; --list prints every slot in use
   farrow inspect blocks --node 1          the block table: who has which extent
 
-Everything is read from the node's memory as a client reads it; the node's daemon takes no part. Other nodes may be
-down. Without --node: node 0, or for a key the primary of its home. docs/layout.md describes the structures.";
+Everything is read from the node's memory as a client reads it; the node's daemon
+takes no part. Other nodes may be down. Without --node: node 0, or for a key the
+primary of its home. docs/layout.md describes the structures.";
 
 pub fn command() -> Command {
     let node = || {

@@ -28,11 +28,13 @@ Examples:
   farrow load packages.jsonl --bad-lines skip --verify
   farrow dump | farrow load - --cluster-nodes other:7400
 
-Each line is an object with \"key\" and \"value\", both strings; \"key_hex\" and \"value_hex\" instead hold bytes that are no
-text, and \"flags\" a number beside the value. Other members are ignored. Of lines with the same key the last one wins.
+Each line is an object with \"key\" and \"value\", both strings; \"key_hex\" and
+\"value_hex\" instead hold bytes that are no text, and \"flags\" a number beside the
+value. Other members are ignored. Of lines with the same key the last one wins.
 
-A bad line ends the load with exit code 7 (--bad-lines fail, the default): what stands before it is loaded, and
-loading the mended file again does no harm. With --bad-lines skip it is reported and passed over.";
+A bad line ends the load with exit code 7 (--bad-lines fail, the default): what
+stands before it is loaded, and loading the mended file again does no harm. With
+--bad-lines skip it is reported and passed over.";
 
 pub fn command() -> Command {
     let flag = |name: &'static str| Arg::new(name).long(name);

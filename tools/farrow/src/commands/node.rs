@@ -14,12 +14,13 @@ pub use managed::{Answer, Begin, Join, KEEP};
 const EXAMPLES: &str = "\
 Examples:
   farrow node --config /etc/farrow/farrow.toml
-  farrow node --cluster-secret-file farrow.secret --node-memory 8GiB        a cluster of one node needs
-              --cluster-policy replicate:1                                  no list of nodes
+  farrow node --cluster-secret-file farrow.secret --cluster-policy replicate:1 --node-memory 8GiB
   farrow node --node-listen 0.0.0.0:7400 --node-advertise 10.0.0.1:7400
 
-Every node of a cluster needs the same [cluster] section. The node takes no part in GET or PUT: it registers memory,
-says who may reach it, and hands out space. SIGTERM or SIGINT stops it; its memory is gone then.";
+Every node of a cluster needs the same [cluster] section; without cluster.nodes a node
+is a cluster by itself. The node takes no part in GET or PUT: it registers memory, says
+who may reach it, and hands out space. SIGTERM or SIGINT stops it; its memory is gone
+then.";
 
 pub fn command() -> Command {
     let command = Command::new("node")

@@ -23,7 +23,8 @@ Examples:
   farrow put counter 2 --if-version $(farrow exists counter -q)
   farrow put -- key -5                            a value that begins with a dash
 
-Prints the version of the value. The value is on every replica when the command ends with 0.";
+Prints the version of the value. The value is on every replica when the command ends
+with 0.";
 
 pub fn command() -> Command {
     let [key, hex] = key::args(false);

@@ -3,7 +3,7 @@
 use super::inspect::bucket::{self, SlotView};
 use crate::connect::{self, Reach};
 use crate::exit::{EXIT_CODES, Exit, told};
-use crate::{key, output};
+use crate::{human, key, output};
 use anyhow::{Context, Result};
 use clap::{Arg, ArgMatches, Command};
 use farrow_client::{LocalClient, ValueInfo};
@@ -17,8 +17,9 @@ Examples:
   farrow stat greeting
   farrow stat greeting --json
 
-What the key's value is and where it lies: home and nodes, slot of the index, position of the entry in its block.
-`farrow inspect bucket KEY` and `farrow inspect entry KEY` show the bytes.";
+What the key's value is and where it lies: home and nodes, slot of the index,
+position of the entry in its block. `farrow inspect bucket KEY` and `farrow inspect
+entry KEY` show the bytes.";
 
 pub fn command() -> Command {
     let [key, hex] = key::args(false);
@@ -91,7 +92,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let lines = [
         ("key", key::show(&key)),
         ("version", info.version.to_string()),
-        ("length", format!("{} bytes", info.len)),
+        ("length", human::plural(info.len as u64, "byte")),
         ("flags", info.flags.to_string()),
         ("home", home.to_string()),
         ("primary", member(&members[0])),

@@ -18,8 +18,11 @@ Examples:
   farrow status
   farrow status --json
 
-Asks every node's control plane; nodes that do not answer are listed with the reason, and the command ends with 3.
-Byte counts of homes are those of the primary; every other member holds as much.";
+Asks every node's control plane; nodes that do not answer are listed with the
+reason, and the command ends with 3. Byte counts of homes are those of the primary;
+every other member holds as much. STORED are entries in sealed extents, replaced
+ones included; OPEN are extents that clients append to, ORPHANED those of them whose
+client is gone.";
 
 pub fn command() -> Command {
     let command = Command::new("status")

@@ -12,11 +12,19 @@ use std::time::Duration;
 const PUTS_PER_SECOND: f64 = 60_000.0;
 /// Memory of a node at the least.
 const LEAST: u64 = 64 << 20;
+/// Memory of a node that is to be kept, where there is as much: every later client takes extents of its own.
+const KEPT: u64 = 512 << 20;
 /// Memory that all nodes together may take of what is available.
 const SHARE: f64 = 0.5;
 
 /// Sets block size, keys and memory, so that `records` and a workload of `duration` fit.
-pub fn fit(config: &mut Config, nodes: u64, records: &Records, duration: Duration) -> Result<()> {
+pub fn fit(
+    config: &mut Config,
+    nodes: u64,
+    records: &Records,
+    duration: Duration,
+    is_kept: bool,
+) -> Result<()> {
     let lens = || records.all().iter().map(|record| entry_len(record.key.len(), record.value.len()) as u64);
     let (largest, total) = (lens().max().unwrap_or(0), lens().sum::<u64>());
     config.cluster.block_size = largest.next_power_of_two().max(config.cluster.block_size);
@@ -39,7 +47,7 @@ pub fn fit(config: &mut Config, nodes: u64, records: &Records, duration: Duratio
     let blocks = homes * 16.0 * config.cluster.block_size as f64;
     // Bytes of a slot and its share of a bucket's head, at 70 % of the slots in use.
     let index = config.cluster.max_keys as f64 * copies / nodes as f64 * 40.0;
-    let wanted = ((data + blocks + index) as u64).max(LEAST);
+    let wanted = ((data + blocks + index) as u64).max(if is_kept { KEPT } else { LEAST });
     // Long workloads end up full; then they only read.
     let least = ((total as f64 * copies / nodes as f64 * 1.5 + blocks + index) as u64).max(LEAST);
     let affordable = available().map_or(wanted, |bytes| (bytes as f64 * SHARE) as u64 / nodes);
@@ -68,7 +76,7 @@ mod tests {
         let records = Records::read(None).unwrap();
         for nodes in [3, 5, 32] {
             let mut config = Config::default();
-            fit(&mut config, nodes, &records, Duration::from_secs(1)).unwrap();
+            fit(&mut config, nodes, &records, Duration::from_secs(1), false).unwrap();
             config.validate().unwrap();
             assert!(config.node.memory >= LEAST);
         }

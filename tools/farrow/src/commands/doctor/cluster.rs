@@ -73,7 +73,13 @@ fn unreachable(address: &str, error: &DialError) -> Check {
         DialError::Connect { .. } => {
             "start `farrow node` there; check the address, and that no firewall is in between"
         }
-        DialError::Channel { .. } => "check that the node and this machine have the same cluster.secret_file",
+        DialError::Channel { source: farrow_control::Error::WrongSecret, .. } => {
+            "copy the file that cluster.secret_file names from one machine to all of them"
+        }
+        DialError::Channel { source: farrow_control::Error::TimedOut, .. } => {
+            "something listens there and says nothing: see whether the node's process is stopped or its machine overloaded"
+        }
+        DialError::Channel { .. } => "check that it is a node of the same release, and see its log",
         DialError::Address { .. } => "write it as host:port",
         DialError::Transport { .. } => {
             "see the lines on RDMA above, or set fabric.transport = \"auto\" and fabric.require = \"none\""
@@ -81,7 +87,8 @@ fn unreachable(address: &str, error: &DialError) -> Check {
         _ => "see the node's log",
     };
     let error = error.to_string();
-    let what = if error.contains(address) { error } else { format!("{address}: {error}") };
+    let error = error.strip_prefix("node ").unwrap_or(&error);
+    let what = if error.contains(address) { error.to_owned() } else { format!("{address}: {error}") };
     Check::fail(AREA, what, todo)
 }
 

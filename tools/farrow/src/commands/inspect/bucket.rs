@@ -81,7 +81,7 @@ pub(super) fn view(probe: &Probe, map: &ClusterMap, key: &[u8]) -> Result<View> 
         "rank": hosted.rank,
         "partition": partition,
         "fingerprint": fingerprint,
-        "slots": slots.iter().map(|view| slot_json(view, is_primary)).collect::<Vec<_>>(),
+        "slots": slots.iter().map(|view| view_json(view, partition, is_primary)).collect::<Vec<_>>(),
     });
     Ok(View { text, json })
 }
@@ -112,18 +112,24 @@ fn state(slot: &Slot, fingerprint: u8, is_primary: bool) -> String {
     said.join("; ")
 }
 
+fn view_json(view: &SlotView, partition: u32, is_primary: bool) -> Value {
+    let mut object = slot_json(partition, view.index, &view.slot, is_primary);
+    object["bucket"] = json!(view.which);
+    object["main"] = json!(view.is_main);
+    object
+}
+
 /// A slot as an object.
-pub fn slot_json(view: &SlotView, is_primary: bool) -> Value {
-    let word = view.slot.word();
+pub fn slot_json(partition: u32, index: SlotIndex, slot: &Slot, is_primary: bool) -> Value {
+    let word = slot.word();
     json!({
-        "bucket": view.which,
-        "slot": view.index.0,
-        "main": view.is_main,
-        "word": format!("{:016x}", view.slot.word),
-        "committed": format!("{:016x}", view.slot.committed),
+        "partition": partition,
+        "slot": index.0,
+        "word": format!("{:016x}", slot.word),
+        "committed": format!("{:016x}", slot.committed),
         "empty": word.is_empty(),
         "tentative": word.is_tentative() && !word.is_empty(),
-        "pending": is_primary && view.slot.is_pending(),
+        "pending": is_primary && slot.is_pending(),
         "fingerprint": word.fingerprint(),
         "version": word.version().0,
         "read_len": word.class().map(|class| class.read_len()),

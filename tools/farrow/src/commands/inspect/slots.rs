@@ -1,6 +1,6 @@
 //! All slots of a node: how full the index is.
 
-use super::bucket::{SlotView, slot_json};
+use super::bucket::slot_json;
 use super::{View, hosted, role};
 use crate::human;
 use crate::probe::Probe;
@@ -53,9 +53,7 @@ pub fn view(probe: &Probe, map: &ClusterMap, is_list: bool) -> Result<View> {
                         let mark = if is_pending { "  pending" } else { "" };
                         listed +=
                             &format!("  {} p{partition} slot {:8}  {word}{mark}\n", hosted.home, index.0);
-                        let is_main = true;
-                        let view = SlotView { which: 0, index, is_main, slot };
-                        slots.push(slot_json(&view, is_primary));
+                        slots.push(slot_json(partition, index, &slot, is_primary));
                     }
                 }
             }

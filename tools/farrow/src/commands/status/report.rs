@@ -21,9 +21,7 @@ pub fn text(cluster: &ClusterView) -> String {
         None => "no node of the cluster answers\n\n".to_owned(),
     };
     text += &nodes(cluster).to_string();
-    for (number, node) in cluster.nodes.iter().enumerate() {
-        text += &details(number, node);
-    }
+    text += &details(cluster);
     let homes = homes(cluster);
     if !homes.is_empty() {
         text += &format!("\n{homes}");
@@ -72,29 +70,76 @@ fn nodes(cluster: &ClusterView) -> Table {
     table
 }
 
-fn details(number: usize, node: &NodeView) -> String {
-    let NodeAnswer { stats, reached, difference } = match &node.answer {
-        Ok(answer) => answer,
-        Err(why) => return format!("\nn{number}  unreachable: {why}\n"),
+/// What is to be said about nodes, once for all of whom it is true.
+fn details(cluster: &ClusterView) -> String {
+    let mut said = [("unreachable", vec![]), ("reached by", vec![]), ("pages", vec![]), ("offers", vec![])];
+    let (mut clients, mut differences) = (Vec::new(), Vec::new());
+    for (number, node) in cluster.nodes.iter().enumerate() {
+        let [unreachable, reached_by, pages, offers] = &mut said;
+        let NodeAnswer { stats, reached, difference } = match &node.answer {
+            Ok(answer) => answer,
+            Err(why) => {
+                unreachable.1.push((number, why.clone()));
+                continue;
+            }
+        };
+        reached_by.1.push((
+            number,
+            match reached {
+                Ok(choice) => choice.to_string(),
+                Err(why) => format!("nothing: {why}"),
+            },
+        ));
+        pages.1.push((number, stats.pages.clone()));
+        // The socket's name holds the node's address, which stands above.
+        let offer = |text: &String| (number, text.replace(&node.address, "ADDRESS"));
+        offers.1.extend(stats.transports.iter().map(offer));
+        for client in &stats.clients {
+            let transport = if client.transport.is_empty() { "no link" } else { &client.transport };
+            clients
+                .push((number, format!("{} {}, pid {}, {transport}", client.client, client.who, client.pid)));
+        }
+        differences
+            .extend(difference.iter().map(|why| (number, format!("does not belong to this cluster: {why}"))));
+    }
+    let all = said.into_iter().chain([("clients", clients), ("DIFFERS", differences)]);
+    let mut table = Table::new(&[("", Side::Left), ("", Side::Left), ("", Side::Left)]);
+    for (label, facts) in all {
+        let mut label = label;
+        for (nodes, fact) in grouped(&facts) {
+            table.row([std::mem::take(&mut label).to_owned(), nodes, fact.to_owned()]);
+        }
+    }
+    // Its head is empty.
+    format!("{}\n", table.to_string().trim_end())
+}
+
+/// Each text once, with the nodes of which it was said, in the order in which it was said first.
+fn grouped(facts: &[(usize, String)]) -> Vec<(String, &str)> {
+    let mut groups: Vec<(Vec<usize>, &str)> = Vec::new();
+    for (number, fact) in facts {
+        match groups.iter_mut().find(|(_, known)| known == fact) {
+            Some((nodes, _)) => nodes.push(*number),
+            None => groups.push((vec![*number], fact)),
+        }
+    }
+    groups.into_iter().map(|(nodes, fact)| (names(&nodes), fact)).collect()
+}
+
+/// `n0`, `n0-n4`, `n0 n2-n4`.
+fn names(nodes: &[usize]) -> String {
+    let mut ranges: Vec<(usize, usize)> = Vec::new();
+    for &node in nodes {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == node || *last == node => *last = node,
+            _ => ranges.push((node, node)),
+        }
+    }
+    let name = |(first, last): (usize, usize)| match first == last {
+        true => format!("n{first}"),
+        false => format!("n{first}-n{last}"),
     };
-    let reached = match reached {
-        Ok(choice) => format!("{}: {}", choice.transport, choice.reason),
-        Err(why) => format!("nothing: {why}"),
-    };
-    let mut text = format!("\nn{number}  reached by  {reached}\n    pages       {}\n", stats.pages);
-    for (line, transport) in stats.transports.iter().enumerate() {
-        text += &format!("    {:11} {transport}\n", if line == 0 { "offers" } else { "" });
-    }
-    for (line, client) in stats.clients.iter().enumerate() {
-        let transport = if client.transport.is_empty() { "no link" } else { &client.transport };
-        let label = if line == 0 { "clients" } else { "" };
-        text +=
-            &format!("    {label:11} {} {}, pid {}, {transport}\n", client.client, client.who, client.pid);
-    }
-    if let Some(difference) = difference {
-        text += &format!("    DIFFERS     does not belong to the cluster above: {difference}\n");
-    }
-    text
+    ranges.into_iter().map(name).collect::<Vec<_>>().join(" ")
 }
 
 /// Segments that are primaries, in the order of their homes, with the node that told of them.
@@ -116,7 +161,7 @@ fn homes(cluster: &ClusterView) -> Table {
         ("HOME", Side::Left),
         ("PRIMARY", Side::Left),
         ("BACKUPS", Side::Left),
-        ("LIVE", right),
+        ("STORED", right),
         ("DEAD", right),
         ("OPEN", right),
         ("ORPHANED", right),
@@ -150,7 +195,7 @@ fn homes(cluster: &ClusterView) -> Table {
 
 fn usage(segment: &SegmentStats) -> [String; 7] {
     [
-        human::bytes(live(segment)),
+        human::bytes(segment.sealed_bytes),
         human::bytes(segment.dead_bytes),
         human::bytes(segment.open_bytes),
         human::bytes(segment.orphaned_bytes),
@@ -164,11 +209,6 @@ fn usage(segment: &SegmentStats) -> [String; 7] {
     ]
 }
 
-/// Bytes of entries that slots name, as far as their extents are sealed.
-fn live(segment: &SegmentStats) -> u64 {
-    segment.sealed_bytes.saturating_sub(segment.dead_bytes)
-}
-
 /// For machines.
 pub fn json(cluster: &ClusterView) -> Value {
     let map = cluster.map.as_ref();
@@ -178,7 +218,7 @@ pub fn json(cluster: &ClusterView) -> Value {
         json!({
             "home": segment.home.0,
             "nodes": nodes,
-            "live_bytes": live(segment),
+            "stored_bytes": segment.sealed_bytes,
             "dead_bytes": segment.dead_bytes,
             "open_bytes": segment.open_bytes,
             "orphaned_bytes": segment.orphaned_bytes,
@@ -224,5 +264,16 @@ fn node_json(number: usize, node: &NodeView) -> Value {
             "segments": stats.segments,
             "requests": stats.requests.iter().map(|(kind, count)| (kind.clone(), json!(count))).collect::<serde_json::Map<_, _>>(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_true_of_many_is_said_once() {
+        let facts = [(0, "a"), (1, "a"), (2, "b"), (3, "a")].map(|(node, fact)| (node, fact.to_owned()));
+        assert_eq!(grouped(&facts), [("n0-n1 n3".to_owned(), "a"), ("n2".to_owned(), "b")]);
     }
 }
