@@ -1,10 +1,10 @@
 //! One run: a seed's scenario, its schedule, and the oracles.
 
-use crate::client::Client;
-use crate::cluster::Cluster;
-use crate::scenario::{Fault, Name, Scenario, Step, Verb};
-use crate::shadow::Shadow;
-use crate::structure;
+use super::client::Client;
+use super::cluster::Cluster;
+use super::scenario::{Fault, Name, Scenario, Step, Verb};
+use super::shadow::Shadow;
+use super::structure;
 use farrow_fabric_sim::{TaskId, World};
 use farrow_layout::RemoteAddr;
 use farrow_protocol::{Commit, Event, Events};
@@ -19,16 +19,23 @@ const MOST_EVENTS: u64 = 2_000_000;
 /// What a run was.
 #[derive(Debug, Default)]
 pub struct Report {
+    /// Operations of all clients.
     pub operations: u64,
+    /// Those whose outcome is unknown.
     pub unknown: u64,
+    /// Events of the world.
     pub events: u64,
+    /// Operations refused for want of a slot.
     pub failed: u64,
+    /// Rare paths, and how often they were taken.
     pub seen: Vec<(Event, u64)>,
 }
 
-/// Runs a seed in `world`; panics when an oracle objects.
-pub fn run<C: Commit>(world: &World, commit: C, max_copies: u64, may_stop: bool) -> Report {
-    let scenario = Scenario::draw(world, max_copies, may_stop);
+/// Runs a scenario in `world`.
+///
+/// # Panics
+/// When an oracle objects.
+pub fn run<C: Commit>(world: &World, commit: C, scenario: &Scenario) -> Report {
     world.note(|| format!("{scenario:?}"));
     let cluster = Cluster::new(world.clone(), scenario.copies);
     cluster.fill(scenario.table);

@@ -1,8 +1,8 @@
 //! What must be so once everything has come to rest.
 
-use crate::cluster::Cluster;
-use crate::scenario::Name;
-use crate::shadow::Shadow;
+use super::cluster::Cluster;
+use super::scenario::Name;
+use super::shadow::Shadow;
 use farrow_layout::Word;
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! A client: does its steps, remembers what it saw, writes down what it was told.
 
-use crate::cluster::{Cluster, Place};
-use crate::scenario::{Name, Step, Verb};
-use crate::shadow::Shadow;
+use super::cluster::{Cluster, Place};
+use super::scenario::{Name, Step, Verb};
+use super::shadow::Shadow;
 use farrow_fabric::{Effect, Fabric, Meter};
 use farrow_fabric_sim::SimFabric;
 use farrow_layout::*;

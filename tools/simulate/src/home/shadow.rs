@@ -1,6 +1,6 @@
 //! The shadow memory: knows for each slot which words it held on which node, and stops a run that breaks an invariant.
 
-use crate::cluster::{Cluster, open_entry};
+use super::cluster::{Cluster, open_entry};
 use farrow_fabric_sim::{Access, AccessKind, Memory, Observer};
 use farrow_layout::*;
 use std::cell::RefCell;

@@ -1,7 +1,7 @@
 //! A home in a world: memories with a table that has a history, and clients.
 
-use crate::keys::{Keys, keys};
-use crate::scenario::{Name, Table};
+use super::keys::{Keys, keys};
+use super::scenario::{Name, Table};
 use farrow_fabric_sim::{SimFabric, SimLink, World};
 use farrow_layout::*;
 use farrow_protocol::{Appender, Events, Extent, Home, Member};

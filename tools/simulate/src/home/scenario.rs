@@ -7,11 +7,13 @@ use farrow_fabric_sim::{Choices, Grain, Options, Pace, Point, Seed, World};
 pub struct Scenario {
     /// Replicas of each slot.
     pub copies: usize,
+    /// What lies in the table at first.
     pub table: Table,
     /// Which of the keys are there at first.
     pub present: Vec<Name>,
     /// What each client does, one after the other.
     pub clients: Vec<Vec<Step>>,
+    /// What goes wrong.
     pub fault: Fault,
 }
 
@@ -23,53 +25,80 @@ pub enum Table {
     /// Every slot was used and emptied.
     Recycled,
     /// Full of other keys, some of which look like ours, except for so many slots.
-    Full { never_used: u64, emptied: u64 },
+    Full {
+        /// Slots near the keys that were never used.
+        never_used: u64,
+        /// Slots near the keys that were used and emptied.
+        emptied: u64,
+    },
 }
 
 /// Which key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Name {
+    /// The one that most operations are about.
     Base,
+    /// The same buckets in the same order, the same fingerprint.
     Twin,
+    /// The same buckets in the other order, the same fingerprint.
     Mirror,
+    /// The same buckets, another fingerprint.
     Sibling,
+    /// The same fingerprint and overflow buckets, the other main buckets.
     Neighbour,
 }
 
-/// One operation.
+/// One operation of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
+    /// What.
     pub verb: Verb,
+    /// Of which key.
     pub key: Name,
     /// Use what the client remembers of the key.
     pub cached: bool,
 }
 
+/// What an operation does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
+    /// Reads the value.
     Get,
+    /// Looks whether it is there.
     Exists,
+    /// Puts a value.
     Put,
+    /// Puts a value where there is none.
     PutIfAbsent,
+    /// Puts a value over another.
     PutIfPresent,
+    /// Puts a value over the one that this client saw last.
     PutIfVersion,
+    /// Removes the key.
     Delete,
+    /// Removes the key with the value that this client saw last.
     DeleteIfVersion,
 }
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
+    /// Nothing.
     None,
     /// A client stops for good after so many events.
     Stop {
+        /// Which of the clients.
         client: usize,
+        /// Events.
         after: u64,
     },
     /// A client stands still from one event to another.
     Pause {
+        /// Which of the clients.
         client: usize,
+        /// Events.
         from: u64,
+        /// Events.
         to: u64,
     },
     /// Bytes at the primary rot, of every entry that is there at first; nobody writes.

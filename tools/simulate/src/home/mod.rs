@@ -1,0 +1,83 @@
+//! One home: its nodes, a table with a past, a handful of keys that get into each other's way, and clients.
+
+mod client;
+mod cluster;
+mod keys;
+mod run;
+mod scenario;
+mod shadow;
+mod structure;
+
+pub use run::{Report, run};
+pub use scenario::{Fault, Name, Scenario, Step, Table, Verb};
+
+use farrow_fabric_sim::{Seed, World};
+use farrow_protocol::{Colocated, Event, Snapshot};
+
+/// Which commit protocol runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Farrow's.
+    Colocated,
+    /// FUSEE's.
+    Snapshot,
+}
+
+impl Protocol {
+    /// Both.
+    pub const ALL: [Protocol; 2] = [Protocol::Colocated, Protocol::Snapshot];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Colocated => "colocated",
+            Protocol::Snapshot => "snapshot",
+        }
+    }
+
+    /// The protocol of this name.
+    pub fn named(name: &str) -> Option<Protocol> {
+        Protocol::ALL.into_iter().find(|p| p.name() == name)
+    }
+
+    /// Replicas at the most in a scenario that is drawn.
+    fn max_copies(self) -> u64 {
+        match self {
+            Protocol::Colocated => 3,
+            Protocol::Snapshot => 4,
+        }
+    }
+
+    /// Whether it survives clients that stop: SNAPSHOT's losers wait for the winner, for ever if it is dead.
+    fn survives_stops(self) -> bool {
+        self == Protocol::Colocated
+    }
+
+    /// Whether `event` is a path of this protocol, which a sweep has to reach.
+    pub fn has_path(self, event: Event) -> bool {
+        match self {
+            Protocol::Colocated => !event.label().starts_with("snapshot"),
+            // It does not repair and has nothing to help with.
+            Protocol::Snapshot => {
+                ![Event::Helped, Event::RepairedBackup, Event::BackupAhead].contains(&event)
+            }
+        }
+    }
+}
+
+/// A new world of `seed`; with `record` it keeps the lines of its trace.
+pub fn world(seed: u64, record: bool) -> World {
+    World::new(scenario::options(seed, record), Seed::new(seed))
+}
+
+/// Draws the scenario of `world`'s choices and runs it.
+///
+/// # Panics
+/// When an oracle objects.
+pub fn run_drawn(world: &World, protocol: Protocol) -> Report {
+    let scenario = Scenario::draw(world, protocol.max_copies(), protocol.survives_stops());
+    match protocol {
+        Protocol::Colocated => run(world, Colocated, &scenario),
+        Protocol::Snapshot => run(world, Snapshot, &scenario),
+    }
+}
