@@ -438,6 +438,10 @@ impl<F: Fabric, S: Space> Core<F, S> {
             match outcome {
                 DeleteOutcome::Deleted(_) => Ok(true),
                 DeleteOutcome::Absent => Ok(false),
+                DeleteOutcome::Gone => Err(Error::Unknown {
+                    why: "the key is gone, but whether this or another delete removed it cannot be told"
+                        .into(),
+                }),
                 DeleteOutcome::Mismatch(word) => {
                     Err(Error::Rejected(Rejected::OtherVersion(Version::of(word))))
                 }

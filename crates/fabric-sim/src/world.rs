@@ -145,6 +145,19 @@ impl World {
         state.fail(link, Why::PeerLost, late);
     }
 
+    /// A node tears its end of a link down, as before it gives the same client a new one: what was still to be executed never
+    /// will be.
+    pub fn close_link(&self, link: usize) {
+        let mut state = self.0.borrow_mut();
+        state.fail(link, Why::PeerLost, 0);
+        state.drain(link);
+    }
+
+    /// Whether a node is gone.
+    pub fn is_dead(&self, node: NodeId) -> bool {
+        self.0.borrow().nodes[usize::from(node.0)].is_dead
+    }
+
     /// Fences a node: when this returns, nothing of any link that exists changes its memory any more.
     pub fn fence(&self, node: NodeId) {
         self.break_links(node, Why::Fenced);

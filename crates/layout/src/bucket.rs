@@ -106,6 +106,18 @@ impl CombinedBucket {
     }
 }
 
+/// All slots of a partition that lie in `bytes`, which were read from group `first_group` on: whole groups.
+///
+/// # Panics
+/// If `bytes` are not whole groups: our own buffer went wrong.
+pub fn slots_of_groups(bytes: &[u8], first_group: u64) -> impl Iterator<Item = (SlotIndex, Slot)> + '_ {
+    assert!((bytes.len() as u64).is_multiple_of(GROUP_LEN), "whole groups were read");
+    let first = first_group * (BUCKETS_PER_GROUP * SLOTS_PER_BUCKET) as u64;
+    let buckets = bytes.chunks_exact(size_of::<Bucket>());
+    let buckets = buckets.map(|b| Bucket::read_from_bytes(b).expect("a bucket's bytes"));
+    (first..).map(SlotIndex).zip(buckets.flat_map(|b| b.slots))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,7 @@
 
 use crate::described::layout;
 use crate::{ClientId, POINTER_UNIT, Word};
+use std::mem::offset_of;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Entries start at multiples of this, and take whole multiples of it.
@@ -140,6 +141,12 @@ impl EntryHeader {
             });
         }
         Ok(header)
+    }
+
+    /// Writes into the head of an entry which word its own one replaces. Outside of the checksum.
+    pub fn set_replaced(head: &mut [u8], replaced: Word) {
+        const AT: usize = offset_of!(EntryHeader, replaced);
+        head[AT..AT + 8].copy_from_slice(&replaced.raw().to_le_bytes());
     }
 
     /// Checks the checksum over the key and the value as read.

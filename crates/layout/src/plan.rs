@@ -1,11 +1,12 @@
 //! Where everything lies: offsets of every area, computed once from a geometry.
 
 use crate::{
-    BUCKETS_PER_GROUP, CombinedBucket, ENTRY_ALIGN, ExtentRecord, GROUP_LEN, KeyHash, Pointer, Policy,
-    SLOTS_PER_BUCKET, SegmentHeader, SizeClass, SlotIndex, Superblock,
+    BUCKETS_PER_GROUP, CombinedBucket, ENTRY_ALIGN, EntryHeader, ExtentRecord, GROUP_LEN, KeyHash, Pointer,
+    Policy, SLOTS_PER_BUCKET, SegmentHeader, SizeClass, SlotIndex, Superblock,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::mem::offset_of;
 
 /// An offset into one node's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -267,6 +268,12 @@ impl SegmentPlan {
         RemoteAddr(self.base + SegmentHeader::SPACE + partition as u64 * self.plan.partition_len)
     }
 
+    /// The first byte of a group of buckets; groups follow each other.
+    pub fn group(&self, partition: u32, group: u64) -> RemoteAddr {
+        assert!(group < self.plan.geometry.groups, "group {group} is not in this segment");
+        RemoteAddr(self.partition(partition).0 + group * GROUP_LEN)
+    }
+
     /// The record of an extent.
     pub fn extent_record(&self, extent: u64) -> RemoteAddr {
         assert!(extent < self.plan.extents(), "extent {extent} is not in this segment");
@@ -287,6 +294,11 @@ impl SegmentPlan {
     /// The entry that a pointer names; the caller has checked it with [`Plan::entry_read_len`].
     pub fn entry(&self, pointer: Pointer) -> RemoteAddr {
         self.block_bytes(BlockAddr(pointer.offset()))
+    }
+
+    /// The word in an entry that says which word its own one replaced.
+    pub fn entry_replaced(&self, pointer: Pointer) -> RemoteAddr {
+        RemoteAddr(self.entry(pointer).0 + offset_of!(EntryHeader, replaced) as u64)
     }
 }
 

@@ -25,7 +25,20 @@ pub struct Context<'a, F: Fabric> {
 /// The answer of a posted chain, to be awaited.
 pub(crate) type Answer<F> = Posted<<<F as Fabric>::Link as Link>::Completion>;
 
-impl<F: Fabric> Context<'_, F> {
+impl<F: Fabric> Clone for Context<'_, F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F: Fabric> Copy for Context<'_, F> {}
+
+impl<'a, F: Fabric> Context<'a, F> {
+    /// The same operation in another view of its home.
+    pub fn in_view(self, home: &'a Home<F::Link>) -> Context<'a, F> {
+        Context { home, ..self }
+    }
+
     pub(crate) fn plan(&self) -> &Plan {
         self.home.primary().segment.plan()
     }

@@ -1,5 +1,6 @@
 //! Why an operation ended without an answer, and whether it may have happened.
 
+use crate::view::InDoubt;
 use farrow_fabric::{Effect, OutOfBuffers, VerbError};
 use farrow_layout::{EntryError, Word};
 
@@ -32,6 +33,20 @@ pub enum ProtocolError {
         /// The slot's word.
         word: Word,
     },
+    /// A slot changed while its home was closed: somebody writes past the fence.
+    #[error("slot {slot} changed while its home was closed for a change of view: a node did not fence")]
+    NotFenced {
+        /// The slot's index in its partition.
+        slot: u64,
+    },
+    /// The view was lost, and too much has happened to the slot since to tell whether the change took place.
+    #[error(
+        "overtaken in a change of view: others changed the slot, and whether {word} was ever there cannot be told"
+    )]
+    Overtaken {
+        /// The word of the change.
+        word: Word,
+    },
     /// No local memory for the operation.
     #[error("{0}")]
     NoBuffers(#[from] OutOfBuffers),
@@ -53,17 +68,29 @@ pub struct Failure {
     pub error: ProtocolError,
     /// Whether the operation may have changed the key.
     pub effect: Effect,
+    /// The change that may have happened or may happen yet, for whoever settles it in a later view.
+    pub in_doubt: Option<InDoubt>,
 }
 
 impl Failure {
     /// A failure before anything was published.
     pub fn harmless(error: impl Into<ProtocolError>) -> Failure {
-        Failure { error: error.into(), effect: Effect::None }
+        Failure { error: error.into(), effect: Effect::None, in_doubt: None }
     }
 
     /// A failure after which the change may be visible, or become so.
     pub fn maybe(error: impl Into<ProtocolError>) -> Failure {
-        Failure { error: error.into(), effect: Effect::Maybe }
+        Failure { error: error.into(), effect: Effect::Maybe, in_doubt: None }
+    }
+
+    /// The same failure of an operation whose last change of a slot was `change`.
+    pub fn leaving(self, change: Option<InDoubt>) -> Failure {
+        Failure { in_doubt: change, ..self }
+    }
+
+    /// Whether a link was lost, so that another view may do better.
+    pub fn is_of_link(&self) -> bool {
+        matches!(self.error, ProtocolError::Link(_))
     }
 
     /// The same failure in an operation that has published something before.

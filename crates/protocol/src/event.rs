@@ -57,6 +57,22 @@ events! {
     SnapshotRule3 => "snapshot_rule_3",
     /// SNAPSHOT: the round was lost; the writer waits for the winner.
     SnapshotLost => "snapshot_lost",
+    /// An operation lost its view, and goes on in another.
+    RenewedView => "renewed_view",
+    /// A change in doubt turned out to be there.
+    DoubtStanding => "doubt_standing",
+    /// A change in doubt had happened, or may be said to have, and something else came after it.
+    DoubtOverwritten => "doubt_overwritten",
+    /// A change in doubt turned out not to have happened.
+    DoubtNotApplied => "doubt_not_applied",
+    /// A change in doubt was not there yet, in a view in which only links were lost, and was tried again as it was.
+    TriedChangeAgain => "tried_change_again",
+    /// Nobody can say what became of a change in doubt.
+    DoubtUnknown => "doubt_unknown",
+    /// Replicas of a slot differed when their home changed its view.
+    Equalised => "equalised",
+    /// A tentative insert was withdrawn when its home changed its view.
+    WithdrewTentative => "withdrew_tentative",
     /// The primary's entry was corrupt, and a backup's copy was read.
     ReadBackupCopy => "read_backup_copy",
 }

@@ -1,7 +1,7 @@
 //! A home: the nodes that hold a partition's slots and the values they name.
 
 use farrow_fabric::Link;
-use farrow_layout::{HomeId, NodeId, SegmentPlan};
+use farrow_layout::{Epoch, HomeId, NodeId, SegmentPlan};
 
 /// One replica of a home, as a client reaches it.
 #[derive(Clone, Debug)]
@@ -16,6 +16,7 @@ pub struct Member<L> {
 #[derive(Clone, Debug)]
 pub struct Home<L> {
     id: HomeId,
+    epoch: Epoch,
     members: Vec<Member<L>>,
 }
 
@@ -26,7 +27,17 @@ impl<L: Link> Home<L> {
     /// If `members` is empty.
     pub fn new(id: HomeId, members: Vec<Member<L>>) -> Home<L> {
         assert!(!members.is_empty(), "home {id} has no member left");
-        Home { id, members }
+        Home { id, epoch: Epoch(0), members }
+    }
+
+    /// The same view, as of `epoch`.
+    pub fn of_epoch(self, epoch: Epoch) -> Home<L> {
+        Home { epoch, ..self }
+    }
+
+    /// The epoch in which this is the view.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     /// The home.

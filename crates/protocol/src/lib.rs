@@ -9,6 +9,7 @@
 //!  index      find a key's candidates; place a new key
 //!  commit     the trait: change one slot on all replicas, settle a slot that may be half changed
 //!  colocated  one round trip, the primary decides          snapshot  FUSEE's, backups first: the baseline
+//!  view       when a node or a link is lost: equalise the survivors, settle what is in doubt, go on
 //!  appender   where the next entry goes                    rules.rs  decisions, pure, beside each protocol
 //! ```
 
@@ -25,6 +26,7 @@ mod index;
 mod ops;
 mod snapshot;
 mod staged;
+mod view;
 
 pub use appender::{Appender, Extent, Reservation};
 pub use colocated::Colocated;
@@ -40,3 +42,7 @@ pub use ops::{
 };
 pub use snapshot::Snapshot;
 pub use staged::{Staged, StagedValue};
+pub use view::{
+    Changed, Close, Equalised, InDoubt, NoView, Settled, Views, change_view, delete_through, equalise,
+    exists_through, get_through, put_through, settle_in_doubt,
+};

@@ -76,6 +76,11 @@ impl Staged {
         before.naming(hash, self.class, self.pointer)
     }
 
+    /// Says in the entry, before any of it is posted, which word its own one is going to replace.
+    pub(crate) fn follow(&self, replaced: Word) {
+        self.parts[0].with_mut(|head| EntryHeader::set_replaced(head, replaced));
+    }
+
     /// Adds the WRITE of the whole entry to a member's chain.
     pub(crate) fn write(&self, chain: Chain, segment: &SegmentPlan) -> Chain {
         chain.write_gathered(segment.entry(self.pointer), self.parts.clone())
@@ -83,6 +88,6 @@ impl Staged {
 
     /// Adds the WRITE of just the word that it replaces: the rest is in place already.
     pub(crate) fn relink(&self, chain: Chain, segment: &SegmentPlan, replaced: Word) -> Chain {
-        chain.write_word(segment.entry(self.pointer), replaced.raw())
+        chain.write_word(segment.entry_replaced(self.pointer), replaced.raw())
     }
 }

@@ -67,7 +67,8 @@ fn old_words<F: Fabric>(answers: Vec<<Answer<F> as Future>::Output>) -> Result<V
     match failed {
         None => Ok(words),
         Some(error) => {
-            Err(Failure { error: error.into(), effect: if executed { Effect::Maybe } else { error.effect } })
+            let effect = if executed { Effect::Maybe } else { error.effect };
+            Err(Failure { error: error.into(), effect, in_doubt: None })
         }
     }
 }

@@ -10,9 +10,10 @@
 
 use super::BucketPair;
 use super::lookup::{Found, key_at};
+use crate::view::InDoubt;
 use crate::{Commit, Concluded, Context, Event, Failure, Place, ProtocolError, Replace, Replaced};
 use farrow_fabric::{Chain, Fabric};
-use farrow_layout::{SlotAddr, SlotIndex, Word, choose_free_slot};
+use farrow_layout::{Slot, SlotAddr, SlotIndex, Word, choose_free_slot};
 
 /// How an attempt to place a key ended.
 pub(crate) enum Inserted {
@@ -24,85 +25,125 @@ pub(crate) enum Inserted {
     Full,
 }
 
-/// Places the context's key. Its entry is on all members already; `buckets` were just read and do not hold the key, and
-/// `false_matches` are the slots that only look like it. `word_after` makes the word that follows a given one.
-///
-/// Cost: one round trip in a slot that was never used, two in a recycled one.
-pub(crate) async fn insert<F: Fabric, C: Commit>(
-    cx: &Context<'_, F>,
-    commit: C,
-    buckets: &BucketPair,
-    false_matches: &[(SlotIndex, Word)],
-    word_after: impl Fn(Word) -> Word,
-) -> Result<Inserted, Failure> {
-    let Some((index, expected)) = choose_free_slot(&buckets.candidates()) else {
-        return Ok(Inserted::Full);
-    };
-    let slot = buckets.slot(index);
-    if expected != Word::ZERO {
-        let seen =
-            buckets.candidates().into_iter().find(|c| c.index == index).expect("it was chosen of these").slot;
-        if commit.needs_settling(&seen) {
-            // A key that was deleted here may still be on a backup: once the slot says something else, nobody would know.
-            commit.settle(cx, slot, seen).await?;
-            return Ok(Inserted::Again);
-        }
-        cx.note(Event::RecycledSlot);
-        return insert_recycled(cx, commit, buckets, false_matches, slot, expected, word_after(expected))
-            .await;
-    }
-    // No rival needs to be looked for. Another slot could hold the key only if its inserter had seen no slot that was never
-    // used, or another choice among them; but ours was one until this CAS, and the choice is the same for everybody.
-    let word = word_after(expected);
-    if let Replaced::Lost { .. } =
-        commit.replace(cx, &Replace::new(slot, expected, word, Place::Nothing)).await?
-    {
-        cx.note(Event::LostAtPrimary);
-        return Ok(Inserted::Again);
-    }
-    commit.conclude(cx, slot, word, Concluded::Insert);
-    Ok(Inserted::Done(Found { slot, word }))
+/// A key to be placed. Its entry is on all members already.
+pub(crate) struct Insert<'a, W> {
+    /// The key's buckets: just read, and without the key.
+    pub(crate) buckets: &'a BucketPair,
+    /// Slots that only look like the key's.
+    pub(crate) false_matches: &'a [(SlotIndex, Word)],
+    /// Makes the entry's word that follows a given one.
+    pub(crate) word_after: W,
+    /// What still goes before the word: nothing, or that the entry does not replace what it said it would.
+    pub(crate) place: Place<'a>,
 }
 
-async fn insert_recycled<F: Fabric, C: Commit>(
+impl<W: Fn(Word) -> Word> Insert<'_, W> {
+    /// Places it. Cost: one round trip in a slot that was never used, two in a recycled one. `change` becomes the change that
+    /// may still happen if this fails.
+    pub(crate) async fn run<F: Fabric, C: Commit>(
+        self,
+        cx: &Context<'_, F>,
+        commit: C,
+        change: &mut Option<InDoubt>,
+    ) -> Result<Inserted, Failure> {
+        let candidates = self.buckets.candidates();
+        let Some((index, expected)) = choose_free_slot(&candidates) else {
+            return Ok(Inserted::Full);
+        };
+        let slot = self.buckets.slot(index);
+        if expected != Word::ZERO {
+            let seen =
+                candidates.into_iter().find(|c| c.index == index).expect("it was chosen of these").slot;
+            if commit.needs_settling(&seen) {
+                // A key that was deleted here may still be on a backup: once the slot says something else, nobody would know.
+                commit.settle(cx, slot, seen).await?;
+                return Ok(Inserted::Again);
+            }
+            cx.note(Event::RecycledSlot);
+            return self.into_recycled(cx, commit, slot, expected, change).await;
+        }
+        // No rival needs to be looked for. Another slot could hold the key only if its inserter had seen no slot that was
+        // never used, or another choice among them; but ours was one until this CAS, and the choice is the same for everybody.
+        let word = (self.word_after)(expected);
+        let placing = Replace::new(slot, expected, word, self.place);
+        *change = Some(InDoubt::of(&placing, true, false));
+        match commit.replace(cx, &placing).await? {
+            Replaced::Won => {
+                commit.conclude(cx, slot, word, Concluded::Insert);
+                Ok(Inserted::Done(Found { slot, word }))
+            }
+            Replaced::Lost { .. } => {
+                cx.note(Event::LostAtPrimary);
+                clear_strays(cx, commit, slot).await?;
+                *change = None;
+                Ok(Inserted::Again)
+            }
+        }
+    }
+
+    async fn into_recycled<F: Fabric, C: Commit>(
+        self,
+        cx: &Context<'_, F>,
+        commit: C,
+        slot: SlotAddr,
+        nonce: Word,
+        change: &mut Option<InDoubt>,
+    ) -> Result<Inserted, Failure> {
+        let tentative = (self.word_after)(nonce).tentative();
+        let at = cx.primary_segment().slot(slot);
+        let chain = Chain::new().compare_swap(at, nonce.raw(), tentative.raw());
+        let answers = cx
+            .post_primary(self.buckets.read(chain, cx.primary_segment()))
+            .await
+            .map_err(Failure::harmless)?;
+        if answers[0] != nonce.raw() {
+            cx.note(Event::LostAtPrimary);
+            return Ok(Inserted::Again);
+        }
+        if let Rivals::Established =
+            resolve_rivals(cx, commit, self.buckets, slot, self.false_matches).await?
+        {
+            cx.note(Event::Yielded);
+            empty_tentative(cx, commit, slot, tentative, nonce).await?;
+            return Ok(Inserted::Again);
+        }
+        let visible = tentative.confirmed();
+        let confirm =
+            Replace { expected_at_backups: nonce, ..Replace::new(slot, tentative, visible, self.place) };
+        *change = Some(InDoubt::of(&confirm, true, false));
+        match commit.replace(cx, &confirm).await? {
+            Replaced::Won => {
+                commit.conclude(cx, slot, visible, Concluded::Insert);
+                Ok(Inserted::Done(Found { slot, word: visible }))
+            }
+            Replaced::Lost { .. } => {
+                cx.note(Event::LostAtPrimary);
+                // Two tentative rivals may have removed each other: let one of them be first the next time.
+                let pause = std::time::Duration::from_nanos(cx.fabric.random() % 50_000);
+                cx.fabric.sleep_until(cx.fabric.now() + pause).await;
+                Ok(Inserted::Again)
+            }
+        }
+    }
+}
+
+/// Takes back from the backups what an insert that lost its slot at the primary may have left there.
+///
+/// The slot went to any key, so nobody else who looks for this one would settle it; and if the primary were lost then, a
+/// backup would bring this key up in a slot that its client has given up.
+async fn clear_strays<F: Fabric, C: Commit>(
     cx: &Context<'_, F>,
     commit: C,
-    buckets: &BucketPair,
-    false_matches: &[(SlotIndex, Word)],
     slot: SlotAddr,
-    nonce: Word,
-    word: Word,
-) -> Result<Inserted, Failure> {
-    let tentative = word.tentative();
+) -> Result<(), Failure> {
     let at = cx.primary_segment().slot(slot);
-    let chain = Chain::new().compare_swap(at, nonce.raw(), tentative.raw());
-    let answers =
-        cx.post_primary(buckets.read(chain, cx.primary_segment())).await.map_err(Failure::harmless)?;
-    if answers[0] != nonce.raw() {
-        cx.note(Event::LostAtPrimary);
-        return Ok(Inserted::Again);
+    let answers = cx.post_primary(Chain::new().read_word_pair(at)).await.map_err(Failure::harmless)?;
+    let now = Slot { word: answers[0], committed: answers[1] };
+    // A later word than the one returned has been settled by its writer, or the slot could not have moved on.
+    if commit.needs_settling(&now) {
+        commit.settle(cx, slot, now).await?;
     }
-    if let Rivals::Established = resolve_rivals(cx, commit, buckets, slot, false_matches).await? {
-        cx.note(Event::Yielded);
-        empty_tentative(cx, commit, slot, tentative, nonce).await?;
-        return Ok(Inserted::Again);
-    }
-    let visible = tentative.confirmed();
-    let confirm =
-        Replace { expected_at_backups: nonce, ..Replace::new(slot, tentative, visible, Place::Nothing) };
-    match commit.replace(cx, &confirm).await? {
-        Replaced::Won => {
-            commit.conclude(cx, slot, visible, Concluded::Insert);
-            Ok(Inserted::Done(Found { slot, word: visible }))
-        }
-        Replaced::Lost { .. } => {
-            cx.note(Event::LostAtPrimary);
-            // Two tentative rivals may have removed each other: let one of them be first the next time.
-            let pause = std::time::Duration::from_nanos(cx.fabric.random() % 50_000);
-            cx.fabric.sleep_until(cx.fabric.now() + pause).await;
-            Ok(Inserted::Again)
-        }
-    }
+    Ok(())
 }
 
 /// Empties a slot that holds a tentative insert; `nonce` is what the backups hold. A change like any other, so that under

@@ -5,6 +5,6 @@ mod insert;
 mod lookup;
 
 pub use bucket_pair::{Bucket, BucketPair};
-pub(crate) use insert::{Inserted, insert};
+pub(crate) use insert::{Insert, Inserted};
 pub use lookup::Found;
 pub(crate) use lookup::{Lookup, entry_room, find, key_at};

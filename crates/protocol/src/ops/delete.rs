@@ -2,6 +2,7 @@
 
 use super::get::look_up;
 use super::{Known, MAX_ATTEMPTS, back_off};
+use crate::view::InDoubt;
 use crate::{Commit, Concluded, Context, Event, Failure, Found, Place, ProtocolError, Replace, Replaced};
 use farrow_fabric::Fabric;
 use farrow_layout::Word;
@@ -11,6 +12,9 @@ use farrow_layout::Word;
 pub enum DeleteOutcome {
     /// This operation removed the key, which had this word.
     Deleted(Word),
+    /// The key is not there any more. Whether this operation removed it or another DELETE at the same time cannot be told:
+    /// a view was lost in between, and both would have left the same word.
+    Gone,
     /// The key was not there.
     Absent,
     /// The key has another version than asked for: this one.
@@ -31,10 +35,21 @@ pub async fn delete<F: Fabric, C: Commit>(
     known: Known,
     version: Option<Word>,
 ) -> Result<DeleteOutcome, Failure> {
+    let mut change = None;
+    attempts(cx, commit, known, version, &mut change).await.map_err(|failure| failure.leaving(change))
+}
+
+async fn attempts<F: Fabric, C: Commit>(
+    cx: &Context<'_, F>,
+    commit: C,
+    known: Known,
+    version: Option<Word>,
+    change: &mut Option<InDoubt>,
+) -> Result<DeleteOutcome, Failure> {
     let mut tried = false;
     // A cached word is tried first; what it meets is only believed after a look of this operation's own.
     if let Some(found) = known.filter(|f| version.is_none_or(|v| v == f.word)) {
-        if let Some(done) = remove(cx, commit, found, version).await? {
+        if let Some(done) = remove(cx, commit, found, version, false, change).await? {
             return Ok(done);
         }
         cx.note(Event::StaleCache);
@@ -49,7 +64,7 @@ pub async fn delete<F: Fabric, C: Commit>(
             return Ok(DeleteOutcome::Mismatch(found.word));
         }
         tried = true;
-        if let Some(done) = remove(cx, commit, found, version).await? {
+        if let Some(done) = remove(cx, commit, found, version, true, change).await? {
             return Ok(done);
         }
     }
@@ -61,16 +76,24 @@ async fn remove<F: Fabric, C: Commit>(
     commit: C,
     found: Found,
     version: Option<Word>,
+    read_within: bool,
+    change: &mut Option<InDoubt>,
 ) -> Result<Option<DeleteOutcome>, Failure> {
     let gone = found.word.emptied();
     let gone = if version.is_some() { gone.guarded() } else { gone };
-    match commit.replace(cx, &Replace::new(found.slot, found.word, gone, Place::Nothing)).await? {
+    let removal = Replace::new(found.slot, found.word, gone, Place::Nothing);
+    *change = Some(InDoubt::of(&removal, read_within, false));
+    match commit.replace(cx, &removal).await? {
         Replaced::Won => {
             commit.conclude(cx, found.slot, gone, Concluded::Delete);
             Ok(Some(DeleteOutcome::Deleted(found.word)))
         }
-        Replaced::Lost { .. } => {
+        Replaced::Lost { now } => {
             cx.note(Event::LostAtPrimary);
+            if now == gone {
+                // Another DELETE's word, which it was there before this one: nothing of ours is anywhere.
+                *change = None;
+            }
             Ok(None)
         }
     }

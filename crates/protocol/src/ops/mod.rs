@@ -9,6 +9,7 @@ pub use delete::{DeleteOutcome, delete};
 pub(crate) use entry_read::EntryRead;
 pub use entry_read::{Target, Value};
 pub use get::{GetOutcome, exists, get};
+pub(crate) use put::may_have_been_just_before;
 pub use put::{Condition, PutOutcome, Rejection, put};
 
 use crate::Context;

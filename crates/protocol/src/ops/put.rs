@@ -1,7 +1,8 @@
 //! PUT, with and without a condition.
 
 use super::{EntryRead, Known, MAX_ATTEMPTS, back_off};
-use crate::index::{BucketPair, Inserted, Lookup, find, insert};
+use crate::index::{BucketPair, Insert, Inserted, Lookup, find};
+use crate::view::InDoubt;
 use crate::{
     Commit, Concluded, Context, Event, Failure, Found, Place, ProtocolError, Replace, Replaced, Staged,
 };
@@ -62,7 +63,10 @@ pub async fn put<F: Fabric, C: Commit>(
     staged: &Staged,
     unused: &mut bool,
 ) -> Result<PutOutcome, Failure> {
-    Put { cx, commit, condition, staged, is_placed: false, is_published: false }.run(known, unused).await
+    let (linked, change) = (Word::ZERO, None);
+    Put { cx, commit, condition, staged, is_placed: false, is_published: false, linked, change }
+        .run(known, unused)
+        .await
 }
 
 struct Put<'a, F: Fabric, C> {
@@ -74,6 +78,11 @@ struct Put<'a, F: Fabric, C> {
     is_placed: bool,
     /// A CAS with a word of this entry was posted.
     is_published: bool,
+    /// Which word the placed entry says that it replaces.
+    linked: Word,
+    /// The last change that was posted. Those before it can have no effect any more: their slots were settled with
+    /// something else in between.
+    change: Option<InDoubt>,
 }
 
 /// What one attempt came to.
@@ -86,7 +95,7 @@ impl<F: Fabric, C: Commit> Put<'_, F, C> {
     async fn run(mut self, known: Known, unused: &mut bool) -> Result<PutOutcome, Failure> {
         let outcome = self.attempts(known).await;
         *unused = !self.is_published && outcome.is_ok();
-        outcome.map_err(|failure| failure.after(self.is_published))
+        outcome.map_err(|failure| failure.after(self.is_published).leaving(self.change))
     }
 
     async fn attempts(&mut self, known: Known) -> Result<PutOutcome, Failure> {
@@ -132,8 +141,14 @@ impl<F: Fabric, C: Commit> Put<'_, F, C> {
                     }
                     let was_published = std::mem::replace(&mut self.is_published, true);
                     // Guarded, whatever the condition: what was here before an insert is not this key's.
-                    let word_after = |before: Word| self.word_after(before, true);
-                    match insert(self.cx, self.commit, &buckets, &false_matches, word_after).await? {
+                    let staged = self.staged;
+                    let insert = Insert {
+                        buckets: &buckets,
+                        false_matches: &false_matches,
+                        word_after: |before: Word| staged.word_after(before, self.cx.hash).guarded(),
+                        place: if self.linked == Word::ZERO { Place::Nothing } else { Place::Relink(staged) },
+                    };
+                    match insert.run(self.cx, self.commit, &mut self.change).await? {
                         Inserted::Done(found) => return Ok(PutOutcome::Done(found)),
                         Inserted::Again => {}
                         Inserted::Full => {
@@ -156,6 +171,9 @@ impl<F: Fabric, C: Commit> Put<'_, F, C> {
     /// The buckets at the primary; with `speculate` the entry goes everywhere meanwhile, since the key may be new.
     async fn read_buckets(&mut self, buckets: &BucketPair, speculate: bool) -> Result<(), Failure> {
         let place = speculate && !self.is_placed;
+        if place {
+            self.staged.follow(Word::ZERO);
+        }
         let write = |chain, segment| if place { self.staged.write(chain, segment) } else { chain };
         let chain = write(Chain::new(), self.cx.primary_segment());
         let primary = self.cx.post_primary(buckets.read(chain, self.cx.primary_segment()));
@@ -213,8 +231,16 @@ impl<F: Fabric, C: Commit> Put<'_, F, C> {
         let is_versioned = matches!(self.condition, Condition::IfVersion(_));
         let to = self.word_after(found.word, is_versioned);
         let place = if self.is_placed { Place::Relink(self.staged) } else { Place::Entry(self.staged) };
+        if !self.is_placed {
+            self.staged.follow(found.word);
+        }
+        self.linked = found.word;
         self.is_published = true;
-        match self.commit.replace(self.cx, &Replace::new(found.slot, found.word, to, place)).await? {
+        let change = Replace::new(found.slot, found.word, to, place);
+        // Who asked for a condition wants to know what was there, not that something was.
+        let last_writer_wins = in_operation && self.condition == Condition::Always;
+        self.change = Some(InDoubt::of(&change, in_operation, last_writer_wins));
+        match self.commit.replace(self.cx, &change).await? {
             Replaced::Won => {
                 self.commit.conclude(self.cx, found.slot, to, Concluded::Update);
                 Ok(Attempt::Over(PutOutcome::Done(Found { word: to, ..found })))
@@ -222,10 +248,10 @@ impl<F: Fabric, C: Commit> Put<'_, F, C> {
             Replaced::Lost { now } => {
                 self.is_placed = true;
                 self.cx.note(Event::LostAtPrimary);
-                if !in_operation || self.condition != Condition::Always {
+                if !last_writer_wins {
                     return Ok(Attempt::Again);
                 }
-                if !self.may_have_been_just_before(found, now).await? {
+                if !may_have_been_just_before(self.cx, found, now).await? {
                     self.cx.note(Event::LostToGuarded);
                     return Ok(Attempt::Again);
                 }
@@ -234,19 +260,24 @@ impl<F: Fabric, C: Commit> Put<'_, F, C> {
             }
         }
     }
+}
 
-    /// Whether this PUT, which saw `found` within the operation and lost to `now`, may claim to have been just before `now`.
-    ///
-    /// Not if `now` was put on a condition about its predecessor, which was not us. And only if it follows a value of this
-    /// very key: by one version it does; otherwise the slot may have changed hands, and the key is looked at. (Inserts are
-    /// guarded, so an unguarded word that names this key has replaced a value of it.)
-    async fn may_have_been_just_before(&self, found: Found, now: Word) -> Result<bool, Failure> {
-        if now.is_guarded() || now.is_tentative() {
-            return Ok(false);
-        }
-        if now.version().steps_from(found.word.version()) == 1 {
-            return Ok(true);
-        }
-        Ok(now.is_visible() && crate::index::key_at(self.cx, found.slot, now).await? == Some(true))
+/// Whether a PUT without a condition, which read `found` within the operation and lost to `now`, may claim to have been just
+/// before `now`.
+///
+/// Not if `now` was put on a condition about its predecessor, which was not us. And only if it follows a value of this
+/// very key: by one version it does; otherwise the slot may have changed hands, and the key is looked at. (Inserts are
+/// guarded, so an unguarded word that names this key has replaced a value of it.)
+pub(crate) async fn may_have_been_just_before<F: Fabric>(
+    cx: &Context<'_, F>,
+    found: Found,
+    now: Word,
+) -> Result<bool, Failure> {
+    if now.is_guarded() || now.is_tentative() {
+        return Ok(false);
     }
+    if now.version().steps_from(found.word.version()) == 1 {
+        return Ok(true);
+    }
+    Ok(now.is_visible() && crate::index::key_at(cx, found.slot, now).await? == Some(true))
 }

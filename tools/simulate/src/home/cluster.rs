@@ -1,10 +1,11 @@
 //! A home in a world: memories with a table that has a history, and clients.
 
+use super::coordinator::{ClientViews, Coordinator};
 use super::keys::{Keys, keys};
 use super::scenario::{Name, Table};
-use farrow_fabric_sim::{SimFabric, SimLink, World};
+use farrow_fabric_sim::{SimFabric, World};
 use farrow_layout::*;
-use farrow_protocol::{Appender, Events, Extent, Home, Member};
+use farrow_protocol::{Appender, Events, Extent};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -20,7 +21,9 @@ pub struct Cluster {
     pub world: World,
     pub plan: Plan,
     pub keys: &'static Keys,
+    /// All nodes that there ever were, in the home's order.
     pub nodes: Vec<NodeId>,
+    pub coordinator: Coordinator,
     pub events: Rc<Events>,
     /// Ticks once for each beginning and end of an operation: what the history counts as time.
     pub clock: Rc<Cell<u64>>,
@@ -33,7 +36,7 @@ pub struct Cluster {
 pub struct Place {
     pub id: u32,
     pub fabric: SimFabric,
-    pub home: Rc<Home<SimLink>>,
+    pub views: Rc<ClientViews>,
     pub appender: Appender,
 }
 
@@ -54,13 +57,16 @@ impl Cluster {
     pub fn new(world: World, copies: usize) -> Cluster {
         let plan = plan(copies);
         assert!(plan.blocks() > CLIENTS, "one block a client, and one for what is there at first");
-        let nodes = (0..copies).map(|_| world.node(plan.memory_for(1))).collect();
+        let nodes: Vec<_> = (0..copies).map(|_| world.node(plan.memory_for(1))).collect();
+        let events: Rc<Events> = Rc::default();
+        let coordinator = Coordinator::new(world.clone(), plan.segment(0), events.clone(), nodes.clone());
         Cluster {
             world,
             plan,
             keys: keys(&plan),
             nodes,
-            events: Rc::default(),
+            coordinator,
+            events,
             clock: Rc::default(),
             values: Rc::default(),
             clients: Rc::default(),
@@ -87,12 +93,11 @@ impl Cluster {
         assert!(u64::from(id) <= CLIENTS, "the blocks are shared out");
         self.clients.set(id);
         let fabric = self.world.fabric(4 << 20);
-        let members =
-            self.nodes.iter().map(|n| Member { link: fabric.link(*n), segment: self.segment() }).collect();
+        let views = Rc::new(self.coordinator.views(&fabric));
         let start = BlockAddr(u64::from(id - 1) * CLIENT_EXTENT);
         let word = ExtentWord::FREE.opened(ClientId(id));
         let extent = Extent { home: HomeId(0), first: 0, count: 1, start, len: CLIENT_EXTENT, word };
-        Place { id, fabric, home: Rc::new(Home::new(HomeId(0), members)), appender: Appender::new(extent) }
+        Place { id, fabric, views, appender: Appender::new(extent) }
     }
 
     pub fn tick(&self) -> u64 {

@@ -2,6 +2,7 @@
 
 mod client;
 mod cluster;
+mod coordinator;
 mod keys;
 mod run;
 mod scenario;
@@ -57,10 +58,21 @@ impl Protocol {
     pub fn has_path(self, event: Event) -> bool {
         match self {
             Protocol::Colocated => !event.label().starts_with("snapshot"),
-            // It does not repair and has nothing to help with.
-            Protocol::Snapshot => {
-                ![Event::Helped, Event::RepairedBackup, Event::BackupAhead].contains(&event)
-            }
+            // It does not repair, has nothing to help with, and no recovery of its own here.
+            Protocol::Snapshot => ![
+                Event::Helped,
+                Event::RepairedBackup,
+                Event::BackupAhead,
+                Event::RenewedView,
+                Event::DoubtStanding,
+                Event::DoubtOverwritten,
+                Event::DoubtNotApplied,
+                Event::DoubtUnknown,
+                Event::TriedChangeAgain,
+                Event::Equalised,
+                Event::WithdrewTentative,
+            ]
+            .contains(&event),
         }
     }
 }

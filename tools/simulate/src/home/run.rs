@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::cluster::Cluster;
+use super::coordinator::ClientViews;
 use super::scenario::{Fault, Name, Scenario, Step, Verb};
 use super::shadow::Shadow;
 use super::structure;
@@ -45,19 +46,18 @@ pub fn run<C: Commit>(world: &World, commit: C, scenario: &Scenario) -> Report {
 
     let put = |key: &Name| Step { verb: Verb::Put, key: *key, cached: false };
     finish(&cluster, new(), scenario.present.iter().map(put).collect(), &mut recorders);
-    if scenario.fault == Fault::Rot {
+    let has_rot = scenario.faults.contains(&Fault::Rot);
+    if has_rot {
         rot(&cluster);
     }
-    let tasks: Vec<TaskId> = scenario
-        .clients
-        .iter()
-        .map(|steps| {
-            let client = new();
-            recorders.push(client.recorder());
-            world.spawn(&client.fabric(), client.run(steps.clone()))
-        })
-        .collect();
-    go(world, &tasks, scenario.fault);
+    let mut crew = Crew::default();
+    for steps in &scenario.clients {
+        let client = new();
+        recorders.push(client.recorder());
+        crew.views.push(client.views());
+        crew.tasks.push(world.spawn(&client.fabric(), client.run(steps.clone())));
+    }
+    go(&cluster, &crew, &scenario.faults);
 
     let mut names: Vec<Name> = scenario.present.clone();
     names.extend(scenario.clients.iter().flatten().map(|s| s.key));
@@ -65,8 +65,10 @@ pub fn run<C: Commit>(world: &World, commit: C, scenario: &Scenario) -> Report {
     names.dedup();
     let look = |key: &Name| Step { verb: Verb::Get, key: *key, cached: false };
     finish(&cluster, new(), names.iter().map(look).collect(), &mut recorders);
-    if scenario.fault != Fault::Rot {
-        structure::check(&cluster, &shadow, &names, !matches!(scenario.fault, Fault::Stop { .. }));
+    if !has_rot {
+        let is_sound = !scenario.faults.iter().any(|fault| matches!(fault, Fault::Stop { .. }));
+        let is_tidy = !scenario.faults.iter().any(|fault| matches!(fault, Fault::LoseLink { .. }));
+        structure::check(&cluster, &shadow, &names, is_sound, is_sound && is_tidy);
         // What is left can be worked with.
         let after = [Verb::Put, Verb::Get, Verb::Delete, Verb::Exists];
         let steps = names.iter().flat_map(|key| after.map(|verb| Step { verb, key: *key, cached: true }));
@@ -104,34 +106,63 @@ fn finish<C: Commit>(
     recorders: &mut Vec<Rc<RefCell<Recorder>>>,
 ) {
     recorders.push(client.recorder());
-    let task = cluster.world.spawn(&client.fabric(), client.run(steps));
-    go(&cluster.world, &[task], Fault::None);
+    let views = vec![client.views()];
+    let tasks = vec![cluster.world.spawn(&client.fabric(), client.run(steps))];
+    go(cluster, &Crew { tasks, views }, &[]);
 }
 
-/// Lets everything happen that can, with the fault at its time.
-fn go(world: &World, tasks: &[TaskId], fault: Fault) {
+/// The clients of a run, as its faults see them.
+#[derive(Default)]
+struct Crew {
+    tasks: Vec<TaskId>,
+    views: Vec<Rc<ClientViews>>,
+}
+
+/// Lets everything happen that can, with each fault at its time.
+fn go(cluster: &Cluster, crew: &Crew, faults: &[Fault]) {
+    let world = &cluster.world;
     for event in 0..MOST_EVENTS {
-        match fault {
-            Fault::Stop { client, after } if event == after && !world.has_ended(tasks[client]) => {
-                world.stop(tasks[client]);
-            }
-            Fault::Pause { client, from, .. } if event == from => world.pause(tasks[client]),
-            Fault::Pause { client, to, .. } if event == to => world.resume(tasks[client]),
-            _ => {}
+        for fault in faults {
+            happen(cluster, crew, *fault, event);
         }
         if !world.step() {
-            if let Fault::Pause { client, to, .. } = fault
-                && event < to
-            {
-                world.resume(tasks[client]);
+            // Nobody moves while somebody stands still: then that is over.
+            let paused = faults.iter().find_map(|fault| match fault {
+                Fault::Pause { client, to, .. } if event < *to => Some(*client),
+                _ => None,
+            });
+            if let Some(client) = paused.filter(|client| !world.has_ended(crew.tasks[*client])) {
+                world.resume(crew.tasks[client]);
                 continue;
             }
-            let stuck: Vec<_> = tasks.iter().filter(|t| !world.has_ended(**t)).collect();
+            let stuck: Vec<_> = crew.tasks.iter().filter(|t| !world.has_ended(**t)).collect();
             assert!(stuck.is_empty(), "nothing can happen any more, but {stuck:?} wait");
+            assert!(cluster.coordinator.is_open(), "nothing can happen any more, but the home is closed");
             return;
         }
     }
     panic!("the run does not end: {MOST_EVENTS} events");
+}
+
+fn happen(cluster: &Cluster, crew: &Crew, fault: Fault, event: u64) {
+    let (world, coordinator) = (&cluster.world, &cluster.coordinator);
+    match fault {
+        Fault::Stop { client, after } if event == after && !world.has_ended(crew.tasks[client]) => {
+            world.stop(crew.tasks[client]);
+        }
+        Fault::Pause { client, from, .. } if event == from => world.pause(crew.tasks[client]),
+        Fault::Pause { client, to, .. } if event == to => world.resume(crew.tasks[client]),
+        Fault::LoseLink { client, node, after } if event == after => {
+            if let Some(link) = crew.views[client].link_to(cluster.nodes[node]) {
+                world.note(|| format!("LINK {link} IS LOST"));
+                world.lose_link(link);
+            }
+        }
+        Fault::LoseNode { node, after } if event == after => coordinator.lose(cluster.nodes[node]),
+        Fault::StopAgent { after } if event == after => coordinator.stop_agent(),
+        Fault::Fence { after } if event == after && coordinator.is_open() => coordinator.begin_change(),
+        _ => {}
+    }
 }
 
 /// Flips a bit in the last byte of the first unit of each entry at the primary that a client wrote.

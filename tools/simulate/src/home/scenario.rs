@@ -14,7 +14,7 @@ pub struct Scenario {
     /// What each client does, one after the other.
     pub clients: Vec<Vec<Step>>,
     /// What goes wrong.
-    pub fault: Fault,
+    pub faults: Vec<Fault>,
 }
 
 /// What the slots of the keys' buckets hold before the keys are put.
@@ -80,26 +80,50 @@ pub enum Verb {
     DeleteIfVersion,
 }
 
-/// What goes wrong.
+/// Something that goes wrong. Times are counts of the world's events since the clients began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing.
-    None,
-    /// A client stops for good after so many events.
+    /// A client stops for good.
     Stop {
         /// Which of the clients.
         client: usize,
-        /// Events.
+        /// When.
         after: u64,
     },
-    /// A client stands still from one event to another.
+    /// A client stands still.
     Pause {
         /// Which of the clients.
         client: usize,
-        /// Events.
+        /// When.
         from: u64,
-        /// Events.
+        /// Until when.
         to: u64,
+    },
+    /// The link between a client and a node is lost; verbs may land late.
+    LoseLink {
+        /// Which of the clients.
+        client: usize,
+        /// Which of the nodes, in the home's order.
+        node: usize,
+        /// When.
+        after: u64,
+    },
+    /// A node is lost with its memory, and the home changes its view.
+    LoseNode {
+        /// Which of the nodes, in the home's order.
+        node: usize,
+        /// When.
+        after: u64,
+    },
+    /// The agent that changes the view, if one is at it, stops, and another begins anew.
+    StopAgent {
+        /// When.
+        after: u64,
+    },
+    /// The home changes its view although no node is lost: all links are fenced.
+    Fence {
+        /// When.
+        after: u64,
     },
     /// Bytes at the primary rot, of every entry that is there at first; nobody writes.
     Rot,
@@ -120,15 +144,14 @@ pub fn options(seed: u64, record: bool) -> Options {
 }
 
 impl Scenario {
-    /// Draws one. `may_stop`: the protocol survives clients that stop.
-    pub fn draw(world: &World, max_copies: u64, may_stop: bool) -> Scenario {
+    /// Draws one. `survives`: the protocol survives clients that stop, and nodes and links that are lost.
+    pub fn draw(world: &World, max_copies: u64, survives: bool) -> Scenario {
         let pick = |count: u64| world.draw(count);
         let copies = 1 + pick(max_copies) as usize;
-        let fault = pick(10);
-        if fault == 0 && copies > 1 && pick(8) == 0 {
+        if copies > 1 && pick(80) == 0 {
             let get = Step { verb: Verb::Get, key: Name::Base, cached: false };
             let (present, clients) = (vec![Name::Base], vec![vec![get; 2]; 2]);
-            return Scenario { copies, table: Table::New, present, clients, fault: Fault::Rot };
+            return Scenario { copies, table: Table::New, present, clients, faults: vec![Fault::Rot] };
         }
         let table = match pick(4) {
             0 => Table::New,
@@ -157,7 +180,6 @@ impl Scenario {
         };
         let clients: Vec<Vec<Step>> =
             (0..count).map(|_| (0..1 + pick(most)).map(|_| step()).collect()).collect();
-        let client = pick(count as u64) as usize;
         // Churn: keys follow each other in one slot while somebody sleeps over an old sight of it.
         if pick(8) == 0 {
             let [a, b] = [Name::Base, names.get(1).copied().unwrap_or(Name::Sibling)];
@@ -168,19 +190,46 @@ impl Scenario {
             let clients = std::iter::once(sleeper[pick(3) as usize..][..1].to_vec()).chain(others).collect();
             let table = Table::Full { never_used: 0, emptied: 1 + pick(2) };
             let from = 60 + pick(80);
-            let fault = Fault::Pause { client: 0, from, to: from + 400 + pick(800) };
-            return Scenario { copies, table, present: vec![Name::Base], clients, fault };
+            let faults = vec![Fault::Pause { client: 0, from, to: from + 400 + pick(800) }];
+            return Scenario { copies, table, present: vec![Name::Base], clients, faults };
         }
-        let fault = match fault {
-            1..=4 if may_stop => Fault::Stop { client, after: 1 + pick([40, 200, 1000][pick(3) as usize]) },
-            5 | 6 => {
-                let from = pick(300);
-                Fault::Pause { client, from, to: from + 1 + pick(600) }
-            }
-            _ => Fault::None,
-        };
-        Scenario { copies, table, present, clients, fault }
+        let faults = draw_faults(world, copies, count, survives);
+        Scenario { copies, table, present, clients, faults }
     }
+}
+
+/// At most as many losses as the home survives.
+fn draw_faults(world: &World, copies: usize, clients: usize, survives: bool) -> Vec<Fault> {
+    let pick = |count: u64| world.draw(count);
+    let any = |count: usize| pick(count as u64) as usize;
+    let when = || 1 + pick([40, 200, 600, 1500][pick(4) as usize]);
+    let mut faults = Vec::new();
+    if pick(5) == 0 {
+        let from = pick(300);
+        faults.push(Fault::Pause { client: any(clients), from, to: from + 1 + pick(600) });
+    }
+    if !survives || pick(4) == 0 {
+        return faults;
+    }
+    if pick(3) == 0 {
+        faults.push(Fault::Stop { client: any(clients), after: when() });
+    }
+    let mut nodes: Vec<usize> = (0..copies).collect();
+    while nodes.len() > 1 && pick(2) == 0 {
+        // Primaries above all.
+        let node = if pick(2) == 0 { 0 } else { any(nodes.len()) };
+        faults.push(Fault::LoseNode { node: nodes.remove(node), after: when() });
+        if pick(4) == 0 {
+            faults.push(Fault::StopAgent { after: when() });
+        }
+    }
+    for _ in 0..[0, 0, 0, 1, 2][pick(5) as usize] {
+        faults.push(Fault::LoseLink { client: any(clients), node: any(copies), after: when() });
+    }
+    if pick(8) == 0 {
+        faults.push(Fault::Fence { after: when() });
+    }
+    faults
 }
 
 const VERBS: [Verb; 8] = [

@@ -7,11 +7,16 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-/// Every word that a slot held, by node and slot, in order.
+/// Every word that a slot held in this view of the home, by node and slot, in order.
 #[derive(Clone, Default)]
-pub struct Shadow(Rc<RefCell<Words>>);
+pub struct Shadow(Rc<RefCell<Known>>);
 
-type Words = BTreeMap<(NodeId, SlotIndex), Vec<Word>>;
+#[derive(Default)]
+struct Known {
+    held: BTreeMap<(NodeId, SlotIndex), Vec<Word>>,
+    /// The members of the view, the primary first.
+    nodes: Vec<NodeId>,
+}
 
 impl Shadow {
     /// A shadow that looks on from now on.
@@ -21,23 +26,34 @@ impl Shadow {
         for slot in cluster.slots() {
             index.insert(cluster.segment().slot(slot).0, slot);
             for node in &cluster.nodes {
-                shadow.0.borrow_mut().insert((*node, slot.index), vec![cluster.word(*node, slot)]);
+                shadow.0.borrow_mut().held.insert((*node, slot.index), vec![cluster.word(*node, slot)]);
             }
         }
-        let (plan, nodes) = (cluster.plan, cluster.nodes.clone());
-        cluster.world.observe(Watch { shadow: shadow.clone(), plan, nodes, index });
+        shadow.0.borrow_mut().nodes = cluster.coordinator.nodes();
+        cluster.coordinator.tell(&shadow);
+        cluster.world.observe(Watch { shadow: shadow.clone(), plan: cluster.plan, index });
         shadow
+    }
+
+    /// A view of `nodes` begins: a fence has ended all verbs of those before, so words of theirs may come again.
+    pub fn begin_view(&self, nodes: Vec<NodeId>) {
+        let mut known = self.0.borrow_mut();
+        known.nodes = nodes;
+        for held in known.held.values_mut() {
+            held.drain(..held.len() - 1);
+        }
     }
 
     /// Whether a slot held a word at a node, now or before.
     pub fn has_held(&self, node: NodeId, slot: SlotAddr, word: Word) -> bool {
-        self.0.borrow()[&(node, slot.index)].contains(&word)
+        self.0.borrow().held[&(node, slot.index)].contains(&word)
     }
 
     /// Invariant 2: whatever is answered is on every replica, or something later is.
-    pub fn assert_everywhere(&self, nodes: &[NodeId], slot: SlotAddr, word: Word) {
-        for node in nodes {
-            let held = &self.0.borrow()[&(*node, slot.index)];
+    pub fn assert_everywhere(&self, slot: SlotAddr, word: Word) {
+        let known = self.0.borrow();
+        for node in &known.nodes {
+            let held = &known.held[&(*node, slot.index)];
             let last = held.last().expect("a slot holds something");
             assert!(
                 held.contains(&word) || last.version().is_newer_than(word.version()),
@@ -51,7 +67,6 @@ impl Shadow {
 struct Watch {
     shadow: Shadow,
     plan: Plan,
-    nodes: Vec<NodeId>,
     /// Slots by the address of their words.
     index: BTreeMap<u64, SlotAddr>,
 }
@@ -73,16 +88,14 @@ impl Observer for Watch {
 
 impl Watch {
     fn swapped(&self, node: NodeId, slot: SlotAddr, old: Word, new: Word, memory: &Memory) {
-        let mut shadow = self.shadow.0.borrow_mut();
-        let held = shadow.get_mut(&(node, slot.index)).expect("every slot of every node is known");
+        let mut known = self.shadow.0.borrow_mut();
+        let primary = known.nodes[0];
+        let held = known.held.get_mut(&(node, slot.index)).expect("every slot of every node is known");
         assert_eq!(held.last(), Some(&old), "slot {} of {node}", slot.index.0);
         let recent = &held[held.len().saturating_sub(6)..];
         assert!(!held.contains(&new), "{new} recurs in slot {} of {node}, after {recent:?}", slot.index.0);
         held.push(new);
-        assert!(
-            !new.is_tentative() || node == self.nodes[0],
-            "{new}: tentative words lie at the primary alone"
-        );
+        assert!(!new.is_tentative() || node == primary, "{new}: tentative words lie at the primary alone");
         if !new.is_empty() {
             let entry = open_entry(&self.plan, memory, new);
             let (key, _) = entry.unwrap_or_else(|why| {
@@ -102,8 +115,9 @@ impl Watch {
         // Below the blocks only the committed words are written, one at a time.
         let slot = access.at.0.checked_sub(8).and_then(|at| self.index.get(&at));
         let slot = *slot.unwrap_or_else(|| panic!("a WRITE to what is no committed word: {access:?}"));
-        assert_eq!((len, access.node), (8, self.nodes[0]), "committed words are words, at the primary");
+        let primary = self.shadow.0.borrow().nodes[0];
+        assert_eq!((len, access.node), (8, primary), "committed words are words, at the primary");
         let word = Word::from_raw(memory.word(access.at));
-        self.shadow.assert_everywhere(&self.nodes, slot, word);
+        self.shadow.assert_everywhere(slot, word);
     }
 }

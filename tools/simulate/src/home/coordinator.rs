@@ -1,0 +1,258 @@
+//! Who says which nodes are in the home, and takes it from view to view; and how clients hear of it.
+
+use super::shadow::Shadow;
+use farrow_fabric::Fabric;
+use farrow_fabric_sim::{SimFabric, SimLink, TaskId, World};
+use farrow_layout::{Epoch, HomeId, NodeId, SegmentPlan};
+use farrow_protocol::{Close, Events, Failure, Home, Member, NoView, ProtocolError, Views, change_view};
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// The coordinator of one home. Clones are the same.
+#[derive(Clone)]
+pub struct Coordinator(Rc<Inner>);
+
+struct Inner {
+    world: World,
+    segment: SegmentPlan,
+    events: Rc<Events>,
+    nodes: RefCell<Vec<NodeId>>,
+    epoch: Cell<Epoch>,
+    is_open: Cell<bool>,
+    agent: Cell<Option<TaskId>>,
+    waiting: RefCell<Vec<Waker>>,
+    shadow: RefCell<Option<Shadow>>,
+}
+
+impl Coordinator {
+    pub fn new(world: World, segment: SegmentPlan, events: Rc<Events>, nodes: Vec<NodeId>) -> Coordinator {
+        Coordinator(Rc::new(Inner {
+            world,
+            segment,
+            events,
+            nodes: RefCell::new(nodes),
+            epoch: Cell::new(Epoch(1)),
+            is_open: Cell::new(true),
+            agent: Cell::new(None),
+            waiting: RefCell::default(),
+            shadow: RefCell::default(),
+        }))
+    }
+
+    /// Tells `shadow` of every view that begins.
+    pub fn tell(&self, shadow: &Shadow) {
+        *self.0.shadow.borrow_mut() = Some(shadow.clone());
+    }
+
+    /// The nodes of the view, the primary first.
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.0.nodes.borrow().clone()
+    }
+
+    /// Whether clients may work.
+    pub fn is_open(&self) -> bool {
+        self.0.is_open.get()
+    }
+
+    /// A node is gone: the home goes on without it.
+    pub fn lose(&self, node: NodeId) {
+        self.0.world.note(|| format!("{node} IS LOST"));
+        self.0.world.kill_node(node);
+        self.begin_change();
+    }
+
+    /// Closes the home under a new epoch, and has an agent open it again.
+    pub fn begin_change(&self) {
+        let inner = &self.0;
+        inner.is_open.set(false);
+        let epoch = Epoch(inner.epoch.get().0 + 1);
+        inner.epoch.set(epoch);
+        inner.world.note(|| format!("the home closes: {epoch}"));
+        let fabric = inner.world.fabric(1 << 20);
+        let agent = Agent { coordinator: self.clone(), fabric: fabric.clone() };
+        let events = inner.events.clone();
+        let task = inner.world.spawn(&fabric.clone(), async move {
+            let outcome = change_view(&fabric, &events, &agent, epoch).await;
+            if let Err(NotChanged::Failed(failure)) = outcome {
+                // A member was lost meanwhile; whoever noticed has begun a change of its own.
+                assert!(failure.is_of_link(), "{epoch} cannot open: {failure}");
+                assert_ne!(agent.coordinator.0.epoch.get(), epoch, "nobody begins anew after {failure}");
+            }
+        });
+        inner.agent.set(Some(task));
+    }
+
+    /// The agent stops where it is, and another begins anew; nothing if there is none.
+    pub fn stop_agent(&self) {
+        let inner = &self.0;
+        if let Some(agent) = inner.agent.get()
+            && !inner.is_open.get()
+            && !inner.world.has_ended(agent)
+        {
+            inner.world.stop(agent);
+            self.begin_change();
+        }
+    }
+
+    /// A client's way to this home.
+    pub fn views(&self, fabric: &SimFabric) -> ClientViews {
+        let home = self.home(fabric, &self.nodes());
+        ClientViews {
+            coordinator: self.clone(),
+            fabric: fabric.clone(),
+            current: RefCell::new(Rc::new(home)),
+        }
+    }
+
+    fn home(&self, fabric: &SimFabric, nodes: &[NodeId]) -> Home<SimLink> {
+        let member = |node: &NodeId| Member { link: fabric.link(*node), segment: self.0.segment };
+        Home::new(HomeId(0), nodes.iter().map(member).collect()).of_epoch(self.0.epoch.get())
+    }
+
+    fn view_begins(&self) {
+        if let Some(shadow) = &*self.0.shadow.borrow() {
+            shadow.begin_view(self.nodes());
+        }
+    }
+
+    async fn opened_after(&self, epoch: Epoch) {
+        poll_fn(|cx| {
+            if self.is_open() && self.0.epoch.get() > epoch {
+                return Poll::Ready(());
+            }
+            self.0.waiting.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Takes the home to one view.
+struct Agent {
+    coordinator: Coordinator,
+    fabric: SimFabric,
+}
+
+/// Why an agent gave up.
+#[derive(Debug)]
+enum NotChanged {
+    /// Another one has taken over.
+    Superseded,
+    Failed(Failure),
+}
+
+impl From<Failure> for NotChanged {
+    fn from(failure: Failure) -> NotChanged {
+        NotChanged::Failed(failure)
+    }
+}
+
+impl Agent {
+    fn check(&self, epoch: Epoch) -> Result<(), NotChanged> {
+        if self.coordinator.0.epoch.get() == epoch { Ok(()) } else { Err(NotChanged::Superseded) }
+    }
+}
+
+impl Close<SimFabric> for Agent {
+    type Error = NotChanged;
+
+    async fn close(&self, epoch: Epoch) -> Result<Home<SimLink>, NotChanged> {
+        let inner = &self.coordinator.0;
+        let mut left = inner.nodes.borrow().clone();
+        left.retain(|node| !inner.world.is_dead(*node));
+        for node in &left {
+            rpc(&self.fabric).await;
+            // What a node does with a fence of an epoch that is over.
+            self.check(epoch)?;
+            inner.world.note(|| format!("{node} is fenced: {epoch}"));
+            inner.world.fence(*node);
+        }
+        *inner.nodes.borrow_mut() = left.clone();
+        self.coordinator.view_begins();
+        Ok(self.coordinator.home(&self.fabric, &left))
+    }
+
+    async fn publish(&self, view: Home<SimLink>) -> Result<(), NotChanged> {
+        rpc(&self.fabric).await;
+        self.check(view.epoch())?;
+        let inner = &self.coordinator.0;
+        inner.world.note(|| format!("the home is open: {}", view.epoch()));
+        self.coordinator.view_begins();
+        inner.is_open.set(true);
+        inner.waiting.take().into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+}
+
+/// The time that a request to the control plane takes.
+async fn rpc(fabric: &SimFabric) {
+    let pause = Duration::from_nanos(1 + fabric.random() % 20);
+    fabric.sleep_until(fabric.now() + pause).await;
+}
+
+/// One client's views of the home.
+pub struct ClientViews {
+    coordinator: Coordinator,
+    fabric: SimFabric,
+    current: RefCell<Rc<Home<SimLink>>>,
+}
+
+impl ClientViews {
+    /// The view that was last good.
+    pub fn current(&self) -> Rc<Home<SimLink>> {
+        self.current.borrow().clone()
+    }
+
+    fn keep(&self, home: Home<SimLink>) -> Rc<Home<SimLink>> {
+        let home = Rc::new(home);
+        *self.current.borrow_mut() = home.clone();
+        home
+    }
+
+    /// The link to a node, for faults.
+    pub fn link_to(&self, node: NodeId) -> Option<usize> {
+        let home = self.current();
+        home.members().iter().find(|m| farrow_fabric::Link::node(&m.link) == node).map(|m| m.link.number())
+    }
+}
+
+impl Views<SimFabric> for ClientViews {
+    async fn renew(&self, lost: &Home<SimLink>) -> Result<Rc<Home<SimLink>>, NoView> {
+        loop {
+            let coordinator = &self.coordinator;
+            if !coordinator.is_open() {
+                coordinator.opened_after(lost.epoch()).await;
+            }
+            let epoch = coordinator.0.epoch.get();
+            if epoch > lost.epoch() {
+                return Ok(self.keep(coordinator.home(&self.fabric, &coordinator.nodes())));
+            }
+            // The same epoch, so all its nodes are there: it is this client's links that are lost. The node closes its end
+            // before it gives a new one, or verbs of the old one could land behind what is concluded from now on.
+            rpc(&self.fabric).await;
+            if !coordinator.is_open() || coordinator.0.epoch.get() != epoch {
+                continue;
+            }
+            let current = self.current();
+            let members = current.members().iter().map(|member| {
+                if farrow_fabric::Link::is_up(&member.link) {
+                    return member.clone();
+                }
+                coordinator.0.world.close_link(member.link.number());
+                Member {
+                    link: self.fabric.link(farrow_fabric::Link::node(&member.link)),
+                    segment: member.segment,
+                }
+            });
+            return Ok(self.keep(Home::new(current.id(), members.collect()).of_epoch(epoch)));
+        }
+    }
+}
+
+/// Errors that a client may meet while views change.
+pub fn may_fail(error: &ProtocolError) -> bool {
+    matches!(error, ProtocolError::IndexFull | ProtocolError::Overtaken { .. })
+}
