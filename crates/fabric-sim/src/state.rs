@@ -26,6 +26,8 @@ pub(crate) struct State {
     pub(crate) tasks: Vec<Task>,
     pub(crate) woken: Arc<Woken>,
     pub(crate) fabrics: usize,
+    /// CASes that found what they expected.
+    pub(crate) swaps: u64,
     pub(crate) trace: Trace,
     pub(crate) observer: Option<Box<dyn Observer>>,
 }
@@ -81,6 +83,7 @@ impl State {
             tasks: Vec::new(),
             woken: Arc::default(),
             fabrics: 0,
+            swaps: 0,
             trace: Trace::new(options.record),
             observer: None,
         }
@@ -223,6 +226,7 @@ impl State {
                 at: executed.at,
                 kind: executed.kind,
             };
+            self.swaps += u64::from(matches!(access.kind, AccessKind::Swapped { .. }));
             let digest = digest(&access);
             if let Some(observer) = &mut self.observer {
                 observer.on_access(&access, &node.memory);

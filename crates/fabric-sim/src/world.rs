@@ -179,6 +179,11 @@ impl World {
         }
     }
 
+    /// How many CASes have found what they expected: what faults that are to hit changes go by.
+    pub fn swaps(&self) -> u64 {
+        self.0.borrow().swaps
+    }
+
     /// The time.
     pub fn now(&self) -> Nanos {
         self.0.borrow().now

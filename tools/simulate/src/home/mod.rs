@@ -10,7 +10,7 @@ mod shadow;
 mod structure;
 
 pub use run::{Report, run};
-pub use scenario::{Fault, Name, Scenario, Step, Table, Verb};
+pub use scenario::{Fault, Name, Scenario, Step, Table, Verb, When};
 
 use farrow_fabric_sim::{Seed, World};
 use farrow_protocol::{Colocated, Event, Snapshot};

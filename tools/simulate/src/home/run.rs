@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::cluster::Cluster;
 use super::coordinator::ClientViews;
-use super::scenario::{Fault, Name, Scenario, Step, Verb};
+use super::scenario::{Fault, Name, Scenario, Step, Verb, When};
 use super::shadow::Shadow;
 use super::structure;
 use farrow_fabric_sim::{TaskId, World};
@@ -121,10 +121,14 @@ struct Crew {
 /// Lets everything happen that can, with each fault at its time.
 fn go(cluster: &Cluster, crew: &Crew, faults: &[Fault]) {
     let world = &cluster.world;
+    let swaps = world.swaps();
+    let mut to_come: Vec<Fault> = faults.to_vec();
     for event in 0..MOST_EVENTS {
-        for fault in faults {
-            happen(cluster, crew, *fault, event);
-        }
+        let has_come = |when: When| match when {
+            When::Events(events) => event >= events,
+            When::Swaps(count) => world.swaps() - swaps >= count,
+        };
+        to_come.retain(|fault| !happens(cluster, crew, *fault, event, has_come));
         if !world.step() {
             // Nobody moves while somebody stands still: then that is over.
             let paused = faults.iter().find_map(|fault| match fault {
@@ -144,25 +148,46 @@ fn go(cluster: &Cluster, crew: &Crew, faults: &[Fault]) {
     panic!("the run does not end: {MOST_EVENTS} events");
 }
 
-fn happen(cluster: &Cluster, crew: &Crew, fault: Fault, event: u64) {
+/// Carries a fault out if its time has come; whether it is over.
+fn happens(
+    cluster: &Cluster,
+    crew: &Crew,
+    fault: Fault,
+    event: u64,
+    has_come: impl Fn(When) -> bool,
+) -> bool {
     let (world, coordinator) = (&cluster.world, &cluster.coordinator);
     match fault {
-        Fault::Stop { client, after } if event == after && !world.has_ended(crew.tasks[client]) => {
-            world.stop(crew.tasks[client]);
+        Fault::Stop { client, after } if has_come(after) => {
+            if !world.has_ended(crew.tasks[client]) {
+                world.stop(crew.tasks[client]);
+            }
         }
-        Fault::Pause { client, from, .. } if event == from => world.pause(crew.tasks[client]),
-        Fault::Pause { client, to, .. } if event == to => world.resume(crew.tasks[client]),
-        Fault::LoseLink { client, node, after } if event == after => {
+        Fault::Pause { client, from, to } => {
+            if event == from {
+                world.pause(crew.tasks[client]);
+            } else if event == to {
+                world.resume(crew.tasks[client]);
+            }
+            return event >= to;
+        }
+        Fault::LoseLink { client, node, after } if has_come(after) => {
             if let Some(link) = crew.views[client].link_to(cluster.nodes[node]) {
                 world.note(|| format!("LINK {link} IS LOST"));
                 world.lose_link(link);
             }
         }
-        Fault::LoseNode { node, after } if event == after => coordinator.lose(cluster.nodes[node]),
-        Fault::StopAgent { after } if event == after => coordinator.stop_agent(),
-        Fault::Fence { after } if event == after && coordinator.is_open() => coordinator.begin_change(),
-        _ => {}
+        Fault::LoseNode { node, after } if has_come(after) => coordinator.lose(cluster.nodes[node]),
+        Fault::StopAgent { after } if has_come(after) => coordinator.stop_agent(),
+        Fault::Fence { after } if has_come(after) => {
+            if coordinator.is_open() {
+                coordinator.begin_change();
+            }
+        }
+        Fault::Rot => return true,
+        _ => return false,
     }
+    true
 }
 
 /// Flips a bit in the last byte of the first unit of each entry at the primary that a client wrote.

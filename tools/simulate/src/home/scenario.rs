@@ -80,7 +80,16 @@ pub enum Verb {
     DeleteIfVersion,
 }
 
-/// Something that goes wrong. Times are counts of the world's events since the clients began.
+/// When something goes wrong, counted since the clients began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// After so many events.
+    Events(u64),
+    /// When so many CASes have found what they expected: in the middle of a change.
+    Swaps(u64),
+}
+
+/// Something that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// A client stops for good.
@@ -88,15 +97,15 @@ pub enum Fault {
         /// Which of the clients.
         client: usize,
         /// When.
-        after: u64,
+        after: When,
     },
     /// A client stands still.
     Pause {
         /// Which of the clients.
         client: usize,
-        /// When.
+        /// From which event.
         from: u64,
-        /// Until when.
+        /// To which event.
         to: u64,
     },
     /// The link between a client and a node is lost; verbs may land late.
@@ -106,24 +115,24 @@ pub enum Fault {
         /// Which of the nodes, in the home's order.
         node: usize,
         /// When.
-        after: u64,
+        after: When,
     },
     /// A node is lost with its memory, and the home changes its view.
     LoseNode {
         /// Which of the nodes, in the home's order.
         node: usize,
         /// When.
-        after: u64,
+        after: When,
     },
     /// The agent that changes the view, if one is at it, stops, and another begins anew.
     StopAgent {
         /// When.
-        after: u64,
+        after: When,
     },
     /// The home changes its view although no node is lost: all links are fenced.
     Fence {
         /// When.
-        after: u64,
+        after: When,
     },
     /// Bytes at the primary rot, of every entry that is there at first; nobody writes.
     Rot,
@@ -202,7 +211,11 @@ impl Scenario {
 fn draw_faults(world: &World, copies: usize, clients: usize, survives: bool) -> Vec<Fault> {
     let pick = |count: u64| world.draw(count);
     let any = |count: usize| pick(count as u64) as usize;
-    let when = || 1 + pick([40, 200, 600, 1500][pick(4) as usize]);
+    let when = || match pick(5) {
+        0 => When::Events(1 + pick(200)),
+        1 => When::Events(1 + pick(1000)),
+        _ => When::Swaps(1 + pick(24)),
+    };
     let mut faults = Vec::new();
     if pick(5) == 0 {
         let from = pick(300);
