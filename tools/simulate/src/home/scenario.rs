@@ -162,6 +162,9 @@ impl Scenario {
             let (present, clients) = (vec![Name::Base], vec![vec![get; 2]; 2]);
             return Scenario { copies, table: Table::New, present, clients, faults: vec![Fault::Rot] };
         }
+        if survives && copies > 1 && pick(3) == 0 {
+            return Self::draw_crash(world, copies);
+        }
         let table = match pick(4) {
             0 => Table::New,
             1 => Table::Recycled,
@@ -203,6 +206,46 @@ impl Scenario {
             return Scenario { copies, table, present: vec![Name::Base], clients, faults };
         }
         let faults = draw_faults(world, copies, count, survives);
+        Scenario { copies, table, present, clients, faults }
+    }
+
+    /// A few operations on one or two keys, and several losses right among them: what they leave half done on which replica
+    /// is what recovery has to get right, and the shorter the run, the more often it is the rare case.
+    fn draw_crash(world: &World, copies: usize) -> Scenario {
+        let pick = |count: u64| world.draw(count);
+        let other = NAMES[pick(NAMES.len() as u64) as usize];
+        let table = match pick(3) {
+            0 => Table::New,
+            _ => Table::Full { never_used: pick(2), emptied: 1 + pick(2) },
+        };
+        let count = 2 + pick(2) as usize;
+        let step = || Step {
+            verb: VERBS[pick(8) as usize],
+            key: if pick(4) == 0 { other } else { Name::Base },
+            cached: pick(2) == 0,
+        };
+        let clients: Vec<Vec<Step>> =
+            (0..count).map(|_| (0..1 + pick(2)).map(|_| step()).collect()).collect();
+        let present = if pick(2) == 0 { vec![Name::Base] } else { Vec::new() };
+        let when = || if pick(3) == 0 { When::Events(1 + pick(160)) } else { When::Swaps(1 + pick(8)) };
+        let any = |count: usize| pick(count as u64) as usize;
+        let mut faults = Vec::new();
+        for _ in 0..pick(3) {
+            // The link to the primary above all: what it decides stays unknown then.
+            let node = if pick(2) == 0 { 0 } else { any(copies) };
+            faults.push(Fault::LoseLink { client: any(count), node, after: when() });
+        }
+        if pick(2) == 0 {
+            faults.push(Fault::Stop { client: any(count), after: when() });
+        }
+        for node in 0..copies - 1 {
+            if pick(3) > 0 {
+                faults.push(Fault::LoseNode { node, after: when() });
+            }
+        }
+        if pick(4) == 0 {
+            faults.push(Fault::StopAgent { after: when() });
+        }
         Scenario { copies, table, present, clients, faults }
     }
 }
