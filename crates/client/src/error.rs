@@ -116,7 +116,10 @@ impl Error {
             return Error::Unknown { why };
         }
         match failure.error {
-            ProtocolError::Link(_) | ProtocolError::Contended { .. } => Error::Unavailable { why },
+            ProtocolError::Link(_) | ProtocolError::Contended { .. } | ProtocolError::NotFenced { .. } => {
+                Error::Unavailable { why }
+            }
+            ProtocolError::Overtaken { .. } => Error::Unknown { why },
             ProtocolError::IndexFull => Error::Full { why },
             ProtocolError::Corrupt { .. } | ProtocolError::WildWord { .. } => Error::Corrupt { why },
             ProtocolError::NoBuffers(e) => Error::OutOfBuffers(e),
@@ -137,7 +140,7 @@ mod tests {
         for error in
             [ProtocolError::Link(link), ProtocolError::Contended { attempts: 3 }, ProtocolError::IndexFull]
         {
-            let e = Error::of(Failure { error, effect: Effect::Maybe }, true);
+            let e = Error::of(Failure::maybe(error), true);
             assert!(matches!(e, Error::Unknown { .. }), "{e}");
             assert!(!e.is_retryable());
         }
@@ -146,7 +149,7 @@ mod tests {
     #[test]
     fn a_read_is_never_unknown() {
         let link = VerbError::maybe(NodeId(1), Why::PeerLost);
-        let e = Error::of(Failure { error: ProtocolError::Link(link), effect: Effect::Maybe }, false);
+        let e = Error::of(Failure::maybe(link), false);
         assert!(matches!(e, Error::Unavailable { .. }) && e.is_retryable());
     }
 
