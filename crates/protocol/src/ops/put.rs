@@ -216,6 +216,7 @@ impl<F: Fabric, C: Commit> Put<'_, F, C> {
         self.is_published = true;
         match self.commit.replace(self.cx, &Replace::new(found.slot, found.word, to, place)).await? {
             Replaced::Won => {
+                self.staged.note_replaced(found.word);
                 self.commit.conclude(self.cx, found.slot, to, Concluded::Update);
                 Ok(Attempt::Over(PutOutcome::Done(Found { word: to, ..found })))
             }
