@@ -244,8 +244,9 @@ impl<F: Fabric, S: Space> Core<F, S> {
         let deadline = self.0.fabric.now() + after;
         let result = match within(&self.0.fabric, deadline, operation).await {
             Some(result) => result,
-            // Any of its verbs may be on its way still.
-            None if matches!(kind, OpKind::Put | OpKind::Delete) => {
+            // A write takes effect by its CASes alone, and any of them may be on its way still. One that was waiting for space,
+            // or still looking, has posted none and never will.
+            None if matches!(kind, OpKind::Put | OpKind::Delete) && meter.cost().foreground.cas > 0 => {
                 Err(Error::Unknown { why: format!("no answer within {after:?}") })
             }
             None => Err(Error::TimedOut { after }),
