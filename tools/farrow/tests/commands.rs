@@ -158,6 +158,17 @@ fn a_benchmark_counts_every_entry_that_it_puts_out_of_use_and_says_so_seldom() {
 }
 
 #[test]
+fn a_cluster_of_another_name_is_not_touched() {
+    let nodes = Nodes::start(1);
+    let other = nodes.run(&["put", "k", "v", "--cluster-name", "other"]);
+    assert_eq!(code(&other), 2, "{}", text(&other.stderr));
+    assert!(text(&other.stderr).contains("`other`"), "{}", text(&other.stderr));
+    assert_eq!(code(&nodes.run(&["exists", "k"])), 1);
+    let policy = nodes.run(&["put", "k", "v", "--cluster-policy", "replicate:2"]);
+    assert!(code(&policy) == 0 && text(&policy.stderr).contains("replicate:1"), "{}", text(&policy.stderr));
+}
+
+#[test]
 fn wrong_input_is_answered_in_words() {
     let nobody = farrow().args(["get", "k"]).output().unwrap();
     assert!(code(&nobody) != 0 && text(&nobody.stderr).contains("cluster.nodes"), "{}", text(&nobody.stderr));
