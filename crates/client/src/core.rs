@@ -1,11 +1,12 @@
 //! One thread's client, over any fabric: routing, deadlines, the cache, and what failures mean.
 
 use crate::cache::Cache;
+use crate::dead::DeadBytes;
 use crate::space::{HomeExtents, Space};
 use crate::stats::{OpKind, Stats};
 use crate::{Error, Options, Rejected, Version};
 use farrow_control::map::{ClusterMap, CommitKind};
-use farrow_fabric::{Buffer, Cost, Fabric, Meter, OutOfBuffers, corked, join_all, within};
+use farrow_fabric::{Buffer, Cost, Effect, Fabric, Meter, OutOfBuffers, corked, join_all, within};
 use farrow_layout::{ClientId, Entry, EntryHeader, KeyHash, MAX_KEY_LEN, Plan, Word, entry_len};
 use farrow_protocol::{
     Colocated, Condition, Context, DeleteOutcome, Events, Failure, Found, GetOutcome, Home, Known,
@@ -41,6 +42,7 @@ struct Inner<F: Fabric, S: Space> {
     plan: Plan,
     homes: Vec<Home<F::Link>>,
     extents: Vec<HomeExtents>,
+    dead: Vec<DeadBytes>,
     cache: RefCell<Cache>,
     events: Events,
     stats: RefCell<Stats>,
@@ -138,6 +140,7 @@ impl<F: Fabric, S: Space> Core<F, S> {
     ) -> Self {
         assert_eq!(homes.len(), map.homes.len(), "one view for each home of the map");
         let extents = homes.iter().map(|_| HomeExtents::default()).collect();
+        let dead = homes.iter().map(|_| DeadBytes::default()).collect();
         let cache = RefCell::new(Cache::new(options.cache_entries, options.cache_stale_ratio));
         Core(Rc::new(Inner {
             fabric,
@@ -147,6 +150,7 @@ impl<F: Fabric, S: Space> Core<F, S> {
             plan,
             homes,
             extents,
+            dead,
             cache,
             events: Events::default(),
             stats: RefCell::default(),
@@ -187,6 +191,14 @@ impl<F: Fabric, S: Space> Core<F, S> {
         stats.fabric = self.0.fabric.totals();
         stats.note_events(&self.0.events);
         stats
+    }
+
+    /// Tells the nodes now how many bytes of entries this client has put out of use, which it otherwise does in batches, and
+    /// when it leaves. Their statistics know when this ends; a node that cannot be reached is passed over.
+    pub async fn tell_dead_bytes(&self) {
+        let told = self.0.dead.iter().zip(&self.0.homes).flat_map(|(dead, home)| dead.tell(home));
+        // It is a hint: what is lost with a link is counted nowhere.
+        join_all(told.collect::<Vec<_>>()).await;
     }
 
     /// Bytes that this client holds open in extents, over all members of all homes.
@@ -232,8 +244,9 @@ impl<F: Fabric, S: Space> Core<F, S> {
         let deadline = self.0.fabric.now() + after;
         let result = match within(&self.0.fabric, deadline, operation).await {
             Some(result) => result,
-            // Any of its verbs may be on its way still.
-            None if matches!(kind, OpKind::Put | OpKind::Delete) => {
+            // A write takes effect by its CASes alone, and any of them may be on its way still. One that was waiting for space,
+            // or still looking, has posted none and never will.
+            None if matches!(kind, OpKind::Put | OpKind::Delete) && meter.cost().foreground.cas > 0 => {
                 Err(Error::Unknown { why: format!("no answer within {after:?}") })
             }
             None => Err(Error::TimedOut { after }),
@@ -372,11 +385,23 @@ impl<F: Fabric, S: Space> Core<F, S> {
             };
             let mut unused = false;
             let outcome = with_commit!(self, commit => put(&cx, commit, known, request.condition, &staged, &mut unused));
-            match &outcome {
-                Ok(_) if unused => place.give_back(&appender),
-                Ok(_) => place.end(),
+            let (at, len) = (place.at, place.len as u64);
+            let is_dead = match &outcome {
+                Ok(_) if unused => !place.give_back(&appender),
+                Ok(outcome) => {
+                    place.end();
+                    !matches!(outcome, PutOutcome::Done(_))
+                }
                 // Verbs on other links may be on their way still: the extent stays open.
-                Err(_) => drop(place),
+                Err(failure) => {
+                    drop(place);
+                    failure.effect == Effect::None
+                }
+            };
+            let dead = &self.0.dead[usize::from(cx.home.id().0)];
+            dead.note_word(cx.home, staged.replaced());
+            if is_dead {
+                dead.note(cx.home, at, len);
             }
             match outcome.map_err(|f| self.failed(f, hash, known, true))? {
                 PutOutcome::Done(found) => {
@@ -436,7 +461,10 @@ impl<F: Fabric, S: Space> Core<F, S> {
             let outcome = outcome.map_err(|f| self.failed(f, hash, known, true))?;
             self.0.cache.borrow_mut().forget(hash, false);
             match outcome {
-                DeleteOutcome::Deleted(_) => Ok(true),
+                DeleteOutcome::Deleted(word) => {
+                    self.0.dead[usize::from(cx.home.id().0)].note_word(cx.home, word);
+                    Ok(true)
+                }
                 DeleteOutcome::Absent => Ok(false),
                 DeleteOutcome::Gone => Err(Error::Unknown {
                     why: "the key is gone, but whether this or another delete removed it cannot be told"
@@ -492,6 +520,9 @@ impl<F: Fabric, S: Space> Drop for Inner<F, S> {
     fn drop(&mut self) {
         for (extents, home) in self.extents.iter().zip(&self.homes) {
             extents.close::<F, S>(&self.space, home);
+        }
+        for (dead, home) in self.dead.iter().zip(&self.homes) {
+            drop(dead.tell(home));
         }
     }
 }

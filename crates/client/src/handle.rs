@@ -254,14 +254,18 @@ impl Client {
         results
     }
 
-    /// What the owner threads have done, together.
+    /// What the owner threads have done, together. Nodes are told of dead bytes first, so that their statistics agree.
     ///
     /// # Errors
     /// [`Error::Closed`].
     pub async fn stats(&self) -> Result<Stats, Error> {
         let mut all = Stats::default();
         for owner in 0..self.0.inboxes.len() {
-            all.add(&self.ask(owner, |client| async move { client.stats() }).await?);
+            let stats = self.ask(owner, |client| async move {
+                client.tell_dead_bytes().await;
+                client.stats()
+            });
+            all.add(&stats.await?);
         }
         Ok(all)
     }

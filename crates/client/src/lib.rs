@@ -13,6 +13,7 @@
 mod cache;
 mod cluster;
 mod core;
+mod dead;
 mod error;
 mod handle;
 mod local;

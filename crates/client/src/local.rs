@@ -5,18 +5,35 @@ use crate::space::{GrantError, Granting, Space};
 use crate::worker::{Worker, seal};
 use crate::{ConnectError, Core, Options};
 use farrow_control::message::{Refusal, Request};
-use farrow_fabric::{Chain, Fabric, Link, block_on};
+use farrow_fabric::{Chain, Fabric, Link, block_on, block_on_for};
 use farrow_layout::{ClientId, HomeId, RemoteAddr, Superblock};
 use farrow_protocol::{Extent, Home, Member};
 use farrow_transport::{AnyFabric, AnyLink, DialError};
 use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The client of one thread: operations are those of [`Core`]. Cheap to clone within the thread.
 #[derive(Clone)]
 pub struct LocalClient {
     core: Core<AnyFabric, ControlPlane>,
+    _leaving: Rc<Leaving>,
 }
+
+/// Lives as long as any clone of a [`LocalClient`]: what was gathered reaches the nodes before the links go.
+struct Leaving(Core<AnyFabric, ControlPlane>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            block_on_for(self.0.fabric(), FAREWELL, self.0.tell_dead_bytes());
+        }
+    }
+}
+
+/// How long a client that leaves waits for nodes that may be gone.
+const FAREWELL: Duration = Duration::from_millis(100);
 
 /// Space from the nodes' control planes.
 pub struct ControlPlane {
@@ -82,7 +99,8 @@ impl LocalClient {
         let homes = homes.collect();
         let core =
             Core::new(fabric, space, client, cluster.map().clone(), *cluster.plan(), homes, options.clone());
-        Ok(LocalClient { core })
+        let leaving = Rc::new(Leaving(core.clone()));
+        Ok(LocalClient { core, _leaving: leaving })
     }
 
     /// Runs a future of this client to its end on this thread.

@@ -363,7 +363,7 @@ pub enum Error {
     #[error("a frame failed its authentication: somebody on the way altered, repeated or dropped bytes")]
     Tampered,
     /// An earlier error has ended this channel.
-    #[error("an earlier error has ended this channel; connect again")]
+    #[error("the connection to it was lost earlier; connect again")]
     Poisoned,
     /// The operating system reported an error on the stream.
     #[error("the connection failed: {0}")]

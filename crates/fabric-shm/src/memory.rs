@@ -61,7 +61,9 @@ pub enum MemoryError {
     Empty,
     /// More than there is.
     #[error(
-        "{asked} bytes of memory asked for, but only {available} are left under {limited_by}: ask for less, free some, or raise the limit"
+        "{} of memory asked for, but only {} are left under {limited_by}: ask for less, free some, or raise the limit",
+        Size(*asked),
+        Size(*available)
     )]
     TooLittle {
         /// Bytes asked for.
@@ -129,7 +131,7 @@ impl NodeMemory {
         };
         enough(len, available())?;
         let len = len.next_multiple_of(rustix::param::page_size() as u64);
-        let note = format!("{len} bytes on small pages: {shortage}");
+        let note = format!("{} on small pages: {shortage}", Size(len));
         let pages = Pages { kind: PageKind::Small, note };
         NodeMemory::anonymous(len, MemfdFlags::empty(), pages)
     }
@@ -142,13 +144,13 @@ impl NodeMemory {
         let advice = format!("run `sysctl vm.nr_hugepages={}` as root", pool.wanted_total(len));
         if needed > pool.free {
             return Err(format!(
-                "{len} bytes need {needed} free huge pages of {page}, but there are {}: {advice}",
+                "{needed} free huge pages of {page} are needed, and there are {}: {advice}",
                 pool.free
             ));
         }
         let pages = Pages {
             kind: PageKind::Huge(pool.page),
-            note: format!("{} bytes on {needed} huge pages of {page}", needed * pool.page),
+            note: format!("{} on {needed} huge pages of {page}", Size(needed * pool.page)),
         };
         NodeMemory::anonymous(needed * pool.page, MemfdFlags::HUGETLB, pages).map_err(|error| {
             format!("{needed} huge pages of {page} were free but not to be had ({error}): {advice}")
@@ -276,12 +278,13 @@ impl FileHome {
         let path = path.display();
         let (kind, note) = match self.kind {
             FileSystem::Hugetlbfs => {
-                let note = format!("{len} bytes on huge pages of {}, in {path}", Size(self.page));
+                let note = format!("{} on huge pages of {}, in {path}", Size(len), Size(self.page));
                 (PageKind::Huge(self.page), note)
             }
             FileSystem::Tmpfs => {
                 let note = format!(
-                    "{len} bytes on small pages of tmpfs, in {path}: put the file on hugetlbfs for huge pages"
+                    "{} on small pages of tmpfs, in {path}: put the file on hugetlbfs for huge pages",
+                    Size(len)
                 );
                 (PageKind::Small, note)
             }
@@ -302,9 +305,12 @@ struct Size(u64);
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            s if s.is_multiple_of(1 << 30) => write!(f, "{} GiB", s >> 30),
-            s if s.is_multiple_of(1 << 20) => write!(f, "{} MiB", s >> 20),
-            s => write!(f, "{} KiB", s >> 10),
+            s if s < 1 << 10 => write!(f, "{s} bytes"),
+            s if s >= 1 << 30 && s.is_multiple_of(1 << 30) => write!(f, "{} GiB", s >> 30),
+            s if s >= 1 << 20 && s.is_multiple_of(1 << 20) => write!(f, "{} MiB", s >> 20),
+            s if s < 1 << 20 => write!(f, "{} KiB", s >> 10),
+            s if s < 10 << 30 => write!(f, "{} MiB", s >> 20),
+            s => write!(f, "{} GiB", s >> 30),
         }
     }
 }
@@ -335,7 +341,7 @@ mod tests {
             Some(pool) => {
                 let command = format!("sysctl vm.nr_hugepages={}", pool.wanted_total(1 << 46));
                 assert!(error.contains(&command), "{error}");
-                assert!(error.contains(&format!("but there are {}", pool.free)), "{error}");
+                assert!(error.contains(&format!("there are {}:", pool.free)), "{error}");
             }
             None => assert!(error.contains("no huge pages"), "{error}"),
         }

@@ -86,13 +86,16 @@ impl Reservation {
         self.in_flight.set(self.in_flight.get() - 1);
     }
 
-    /// The operation has ended, and no slot ever named the room: it is cut again, if it was the last one.
-    pub fn give_back(self, appender: &Appender) {
+    /// The operation has ended, and no slot ever named the room: it is cut again, if it was the last one. Answers whether it
+    /// was.
+    pub fn give_back(self, appender: &Appender) -> bool {
         let end = self.at.0 + self.len as u64 - appender.extent.start.0;
-        if Rc::ptr_eq(&self.in_flight, &appender.in_flight) && appender.used.get() == end {
+        let is_last = Rc::ptr_eq(&self.in_flight, &appender.in_flight) && appender.used.get() == end;
+        if is_last {
             appender.used.set(end - self.len as u64);
         }
         self.end();
+        is_last
     }
 }
 
@@ -131,9 +134,9 @@ mod tests {
     fn only_the_last_reservation_can_be_given_back() {
         let a = appender(1024);
         let (first, second) = (a.reserve(64).unwrap(), a.reserve(64).unwrap());
-        first.give_back(&a);
+        assert!(!first.give_back(&a));
         assert_eq!(a.used(), 128);
-        second.give_back(&a);
+        assert!(second.give_back(&a));
         assert_eq!(a.used(), 64);
         assert!(a.is_quiet());
     }

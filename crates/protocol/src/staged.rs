@@ -3,6 +3,7 @@
 use crate::{Failure, Reservation};
 use farrow_fabric::{Buffers, Chain, Slice, Slices};
 use farrow_layout::{Entry, EntryHeader, KeyHash, Pointer, SegmentPlan, SizeClass, Word, encode_entry};
+use std::cell::Cell;
 
 /// A value to be put.
 #[derive(Clone, Debug)]
@@ -34,6 +35,7 @@ pub struct Staged {
     parts: Slices,
     pointer: Pointer,
     class: SizeClass,
+    replaced: Cell<Word>,
 }
 
 impl Staged {
@@ -68,7 +70,17 @@ impl Staged {
                 parts.push(slice.clone());
             }
         }
-        Ok(Staged { parts, pointer: Pointer::from_offset(place.at.0), class: SizeClass::for_len(total) })
+        let (pointer, class) = (Pointer::from_offset(place.at.0), SizeClass::for_len(total));
+        Ok(Staged { parts, pointer, class, replaced: Cell::new(Word::ZERO) })
+    }
+
+    /// The word that this entry's has replaced, once it has: nothing names that word's entry any more.
+    pub fn replaced(&self) -> Word {
+        self.replaced.get()
+    }
+
+    pub(crate) fn note_replaced(&self, word: Word) {
+        self.replaced.set(word);
     }
 
     /// The word that publishes it behind `before`.

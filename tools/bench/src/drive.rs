@@ -180,6 +180,7 @@ fn work<S: Stores>(
     seat.meet()?;
     let phase = lane.run(settings.length, settings.seed);
     let counters = since(store.counters(), &before);
+    store.block_on(store.tell());
     seat.meet()?;
 
     // The memory is counted with everything in place.

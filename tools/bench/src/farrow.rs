@@ -135,6 +135,10 @@ impl Store for LocalClient {
         }
     }
 
+    async fn tell(&self) {
+        self.tell_dead_bytes().await;
+    }
+
     fn counters(&self) -> Counters {
         self.stats()
     }

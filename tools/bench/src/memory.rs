@@ -64,6 +64,8 @@ pub(crate) struct Memory {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Sum {
     pub(crate) stored: u64,
+    /// Of these, bytes of entries that no slot names any more.
+    pub(crate) dead: u64,
     pub(crate) index: u64,
     pub(crate) open: u64,
     pub(crate) free: u64,
@@ -82,10 +84,15 @@ impl Memory {
         Ok(Memory { nodes })
     }
 
-    /// Backups do not know their open extents by themselves, but each is written by its owner: the table says.
-    pub(crate) fn sum(stats: &NodeStats) -> Sum {
+    /// Backups do not know their open extents by themselves, but each is written by its owner: the table says. Dead bytes are
+    /// counted at primaries, and the backups hold the same entries.
+    pub(crate) fn sum(&self, stats: &NodeStats) -> Sum {
+        let all = self.nodes.iter().flat_map(|n| &n.segments);
+        let primaries: Vec<_> = all.filter(|s| s.rank == 0).collect();
+        let dead = |home| primaries.iter().filter(|s| s.home == home).map(|s| s.dead_bytes).sum::<u64>();
         stats.segments.iter().fold(Sum::default(), |sum, s| Sum {
             stored: sum.stored + s.block_bytes.saturating_sub(s.free_bytes),
+            dead: sum.dead + dead(s.home),
             index: sum.index + s.index_bytes,
             open: sum.open + s.open_bytes,
             free: sum.free + s.free_bytes,
@@ -93,8 +100,9 @@ impl Memory {
     }
 
     pub(crate) fn total(&self) -> Sum {
-        self.nodes.iter().map(Memory::sum).fold(Sum::default(), |a, b| Sum {
+        self.nodes.iter().map(|stats| self.sum(stats)).fold(Sum::default(), |a, b| Sum {
             stored: a.stored + b.stored,
+            dead: a.dead + b.dead,
             index: a.index + b.index,
             open: a.open + b.open,
             free: a.free + b.free,

@@ -162,14 +162,14 @@ impl Report<'_> {
             .nodes
             .iter()
             .map(|stats| {
-                let s = Memory::sum(stats);
-                json!({ "node": stats.node, "memory_bytes": stats.memory_len, "stored_bytes": s.stored, "index_bytes": s.index,
-                    "open_bytes": s.open, "free_bytes": s.free })
+                let s = memory.sum(stats);
+                json!({ "node": stats.node, "memory_bytes": stats.memory_len, "stored_bytes": s.stored, "dead_bytes": s.dead,
+                    "index_bytes": s.index, "open_bytes": s.open, "free_bytes": s.free })
             })
             .collect();
         json!({
-            "live_bytes": live, "stored_bytes": sum.stored, "index_bytes": sum.index, "open_bytes": sum.open,
-            "free_bytes": sum.free, "stored_per_live": round(sum.stored as f64 / live.max(1) as f64), "nodes": nodes,
+            "live_bytes": live, "stored_bytes": sum.stored, "dead_bytes": sum.dead, "index_bytes": sum.index,
+            "open_bytes": sum.open, "free_bytes": sum.free, "stored_per_live": round(sum.stored as f64 / live.max(1) as f64), "nodes": nodes,
         })
     }
 
@@ -261,21 +261,23 @@ impl Report<'_> {
             let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
             let _ = writeln!(
                 out,
-                "memory  {:.1} MiB live, {:.1} MiB stored ({:.2} per live byte), {:.1} MiB index, {:.1} MiB open, {:.1} MiB free",
+                "memory  {:.1} MiB live, {:.1} MiB stored ({:.2} per live byte), {:.1} MiB of it dead, {:.1} MiB index, {:.1} MiB open, {:.1} MiB free",
                 mib(self.outcome.live_bytes),
                 mib(sum.stored),
                 sum.stored as f64 / self.outcome.live_bytes.max(1) as f64,
+                mib(sum.dead),
                 mib(sum.index),
                 mib(sum.open),
                 mib(sum.free)
             );
             for stats in &memory.nodes {
-                let s = Memory::sum(stats);
+                let s = memory.sum(stats);
                 let _ = writeln!(
                     out,
-                    "  {:<5} {:>9.1} MiB stored {:>9.1} MiB index {:>9.1} MiB open {:>9.1} MiB free",
+                    "  {:<5} {:>9.1} MiB stored {:>9.1} MiB dead {:>9.1} MiB index {:>9.1} MiB open {:>9.1} MiB free",
                     stats.node.to_string(),
                     mib(s.stored),
+                    mib(s.dead),
                     mib(s.index),
                     mib(s.open),
                     mib(s.free)

@@ -29,6 +29,9 @@ pub(crate) trait Store {
     /// Waits until `at`, to the microsecond.
     async fn wait_until(&self, at: Instant);
 
+    /// Tells the store what it is to know before its memory is counted.
+    async fn tell(&self) {}
+
     fn counters(&self) -> Counters;
 }
 

@@ -1,10 +1,13 @@
 //! From the command line to a cluster.
 
+use crate::exit::{Exit, told};
 use crate::log;
 use anyhow::Result;
 use clap::{ArgMatches, Command};
-use farrow_client::{Cluster, ConnectError, DialOptions, LocalClient, Options, Preference, Require, Secret};
-use farrow_config::{Config, Loaded, Transport};
+use farrow_client::{
+    Cluster, ClusterMap, ConnectError, DialOptions, LocalClient, Options, Preference, Require, Secret,
+};
+use farrow_config::{Config, Loaded, Origin, Transport};
 use std::time::Duration;
 
 /// What a client needs of the configuration.
@@ -75,7 +78,31 @@ impl Reach {
 
     /// Connects to all nodes.
     pub fn cluster(&self) -> Result<Cluster> {
-        Ok(Cluster::connect(self.nodes(), &self.dial)?)
+        let cluster = Cluster::connect(self.nodes(), &self.dial)?;
+        self.compare(cluster.map())?;
+        Ok(cluster)
+    }
+
+    /// A client is told by the nodes what cluster they are. Where its configuration says something else, one of the two was
+    /// not meant: under another name nothing is touched.
+    fn compare(&self, map: &ClusterMap) -> Result<()> {
+        let cluster = &self.loaded.config.cluster;
+        let is_other = |name, configured: String, real: &str| match self.loaded.origin("cluster", name) {
+            Origin::Default => None,
+            origin if configured != real => {
+                Some(format!("cluster.{name} is `{configured}` ({origin}), and the nodes' is `{real}`"))
+            }
+            _ => None,
+        };
+        if let Some(why) = is_other("name", cluster.name.clone(), &map.name) {
+            return Err(told(Exit::Usage, format!("{why}: nothing was done")));
+        }
+        let policy = is_other("policy", cluster.policy.to_string(), &map.geometry.policy.to_string());
+        let commit = is_other("commit", cluster.commit.to_string(), &map.commit.to_string());
+        for why in policy.into_iter().chain(commit) {
+            tracing::warn!("{why}, which holds");
+        }
+        Ok(())
     }
 
     /// A client for this thread.

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Nodes, code, farrow, text};
+use std::time::{Duration, Instant};
 
 const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/data/sample.jsonl.gz");
 
@@ -78,6 +79,93 @@ fn the_state_can_be_looked_at() {
         let parsed: Result<serde_json::Value, _> = serde_json::from_slice(&output.stdout);
         assert!(parsed.is_ok(), "{args:?}: {} {}", text(&output.stdout), text(&output.stderr));
     }
+}
+
+#[test]
+fn dead_bytes_are_those_of_what_was_replaced_or_deleted() {
+    let nodes = Nodes::start(3);
+    let dead = || {
+        let json = |args: &[&str]| -> serde_json::Value {
+            serde_json::from_slice(&nodes.run(args).stdout).expect("an object")
+        };
+        let status = json(&["status", "--json"]);
+        let homes = status["homes"].as_array().unwrap().iter();
+        let of_homes: u64 = homes.map(|home| home["dead_bytes"].as_u64().unwrap()).sum();
+        let in_tables: u64 = (0..3)
+            .map(|node| json(&["inspect", "blocks", "--node", &node.to_string(), "--json"]))
+            .flat_map(|blocks| blocks["segments"].as_array().unwrap().clone())
+            .map(|segment| segment["dead_bytes"].as_u64().unwrap())
+            .sum();
+        (of_homes, in_tables)
+    };
+    // Nodes tell for a moment what they have counted last.
+    let until = |is_right: &dyn Fn(u64) -> bool, what: &str| {
+        let begun = Instant::now();
+        loop {
+            let (of_homes, in_tables) = dead();
+            if of_homes == in_tables && is_right(of_homes) {
+                return;
+            }
+            assert!(
+                begun.elapsed() < Duration::from_secs(5),
+                "{what}: {of_homes}, and {in_tables} in tables"
+            );
+        }
+    };
+    until(&|dead| dead == 0, "nothing was put");
+    // Header, key and value: 48 + 1 + 100 bytes, in units of 64.
+    let (entry, value) = (192, "v".repeat(100));
+    assert_eq!(code(&nodes.run(&["put", "k", &value])), 0);
+    until(&|dead| dead == 0, "it is there");
+    assert_eq!(code(&nodes.run(&["put", "k", &value])), 0);
+    until(&|dead| dead == entry, "the first one");
+    assert_eq!(code(&nodes.run(&["put", "k", &value, "--if-absent"])), 1);
+    until(&|dead| dead == entry, "what was not put is not dead either");
+    assert_eq!(code(&nodes.run(&["del", "k"])), 0);
+    assert_eq!(code(&nodes.run(&["del", "k"])), 1);
+    until(&|dead| dead == 2 * entry, "and the second, once");
+    let large = "w".repeat(100_000);
+    assert_eq!(code(&nodes.run_with(&["put", "large", "-"], large.as_bytes())), 0);
+    assert_eq!(code(&nodes.run(&["del", "large"])), 0);
+    let known = 2 * entry + (48 + 5 + 100_000);
+    until(&|dead| (known..known + known / 16).contains(&dead), "a long one, by its class");
+}
+
+#[test]
+fn a_benchmark_counts_every_entry_that_it_puts_out_of_use_and_says_so_seldom() {
+    let output = farrow()
+        .args([
+            "bench",
+            "--workload",
+            "put=1",
+            "--keys",
+            "200",
+            "--distribution",
+            "uniform",
+            "--warm-up",
+            "0",
+        ])
+        .args(["--value-size", "64", "--ops", "3000", "--quiet", "--json"])
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let bench: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(bench["ops"]["put"]["count"], 3000);
+    assert_eq!(bench["memory"]["dead_bytes"], 3 * 3000 * 128, "48 + 16 + 64 bytes on each of three nodes");
+    let faa = bench["fabric"]["faa"].as_u64().unwrap();
+    assert!(faa > 0 && faa <= 3000 / 64, "{faa} FAAs");
+    assert_eq!(bench["ops"]["put"]["background_verbs"], 1.0, "none of them is an operation's");
+}
+
+#[test]
+fn a_cluster_of_another_name_is_not_touched() {
+    let nodes = Nodes::start(1);
+    let other = nodes.run(&["put", "k", "v", "--cluster-name", "other"]);
+    assert_eq!(code(&other), 2, "{}", text(&other.stderr));
+    assert!(text(&other.stderr).contains("`other`"), "{}", text(&other.stderr));
+    assert_eq!(code(&nodes.run(&["exists", "k"])), 1);
+    let policy = nodes.run(&["put", "k", "v", "--cluster-policy", "replicate:2"]);
+    assert!(code(&policy) == 0 && text(&policy.stderr).contains("replicate:1"), "{}", text(&policy.stderr));
 }
 
 #[test]

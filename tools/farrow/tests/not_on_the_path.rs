@@ -37,6 +37,27 @@ fn get_and_put_go_on_while_every_daemon_is_stopped() {
 }
 
 #[test]
+fn a_put_that_waits_for_space_of_a_stopped_node_was_not_made() {
+    let nodes = Nodes::start(3);
+    let client = connect(&nodes);
+    let value = |i: u32| vec![i as u8; 16 << 10];
+    client.block_on(client.put(b"k", &value(0))).unwrap();
+    (0..3).for_each(|n| nodes.signal(n, "-STOP"));
+    let mut acknowledged = 0;
+    // Until what was granted before is used up.
+    let error = loop {
+        match client.block_on(client.put(b"k", &value(acknowledged + 1))) {
+            Ok(_) => acknowledged += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, Error::TimedOut { .. }), "nothing was posted, so the outcome is known: {error}");
+    let held = client.block_on(client.get(b"k")).unwrap().unwrap();
+    assert_eq!(held.to_vec(), value(acknowledged));
+    (0..3).for_each(|n| nodes.signal(n, "-CONT"));
+}
+
+#[test]
 fn a_killed_node_is_an_error_at_once_and_never_a_wrong_answer() {
     let mut nodes = Nodes::start(3);
     let client = connect(&nodes);

@@ -242,6 +242,7 @@ impl<F: Fabric, C: Commit> Put<'_, F, C> {
         self.change = Some(InDoubt::of(&change, in_operation, last_writer_wins));
         match self.commit.replace(self.cx, &change).await? {
             Replaced::Won => {
+                self.staged.note_replaced(found.word);
                 self.commit.conclude(self.cx, found.slot, to, Concluded::Update);
                 Ok(Attempt::Over(PutOutcome::Done(Found { word: to, ..found })))
             }

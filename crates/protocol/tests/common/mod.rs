@@ -185,7 +185,9 @@ impl<C: Commit> Client<C> {
         let mut unused = false;
         let outcome = self.run(key, async |cx| put(cx, commit, known, condition, &staged, &mut unused).await);
         match unused {
-            true => place.give_back(&self.appender),
+            true => {
+                place.give_back(&self.appender);
+            }
             false => place.end(),
         }
         outcome

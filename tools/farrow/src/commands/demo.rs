@@ -143,11 +143,12 @@ fn measure(
 ) -> Result<()> {
     let count = human::plural(records.len() as u64, "record");
     let load = workload::load(cluster, &reach.options, records)?;
-    say(format!("loaded {count} in {:.2} s", load.elapsed.as_secs_f64()))?;
+    say(format!("loaded {count} in {}", human::nanos(load.elapsed.as_nanos() as u64)))?;
     report.add("load", load);
     report.loaded(Memory::of(cluster)?);
     let back = workload::read_back(cluster, &reach.options, records)?;
-    say(format!("read {count} back in {:.2} s: byte for byte the same", back.elapsed.as_secs_f64()))?;
+    let time = human::nanos(back.elapsed.as_nanos() as u64);
+    say(format!("read {count} back in {time}: byte for byte the same"))?;
     report.add("read back", back);
     if !duration.is_zero() {
         let threads = *matches.get_one::<u16>("threads").expect("has a default");

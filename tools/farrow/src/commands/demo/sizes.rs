@@ -14,6 +14,8 @@ const PUTS_PER_SECOND: f64 = 60_000.0;
 const LEAST: u64 = 64 << 20;
 /// Memory of a node that is to be kept, where there is as much: every later client takes extents of its own.
 const KEPT: u64 = 512 << 20;
+/// Keys that a kept cluster has slots for at the least: those of a benchmark as it comes, and room beside.
+const KEPT_KEYS: u64 = 300_000;
 /// Memory that all nodes together may take of what is available.
 const SHARE: f64 = 0.5;
 
@@ -37,7 +39,7 @@ pub fn fit(
         );
         return Err(told(Exit::BadInput, why));
     }
-    config.cluster.max_keys = (records.len() as u64 * 2).max(10_000);
+    config.cluster.max_keys = (records.len() as u64 * 2).max(if is_kept { KEPT_KEYS } else { 10_000 });
     let mean = total as f64 / records.len() as f64;
     let written = total as f64 + mean * PUTS_PER_SECOND * duration.as_secs_f64();
     let copies = config.cluster.policy.copies() as f64;

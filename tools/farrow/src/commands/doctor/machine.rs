@@ -104,11 +104,17 @@ fn memlock_limit(config: &Config) -> Check {
     match memlock::check(config.node.memory) {
         Ok(()) => {
             let limit = getrlimit(Resource::Memlock).current;
-            let limit = limit.map_or("unlimited".to_owned(), human::bytes);
+            let limit = match limit {
+                None => "no limit".to_owned(),
+                Some(limit) if limit < config.node.memory => {
+                    format!("the limit of {} does not bind this user", human::bytes(limit))
+                }
+                Some(limit) => format!("limit {}", human::bytes(limit)),
+            };
             Check::ok(
                 area,
                 format!(
-                    "a node of {} could lock its memory for RDMA (limit {limit})",
+                    "a node of {} could lock its memory for RDMA ({limit})",
                     human::bytes(config.node.memory)
                 ),
             )

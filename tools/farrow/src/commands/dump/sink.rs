@@ -12,7 +12,16 @@ use std::path::{Path, PathBuf};
 pub struct Sink {
     to: To,
     /// The file's name while it is written, and in the end.
-    names: Option<(PathBuf, PathBuf)>,
+    names: Option<(Part, PathBuf)>,
+}
+
+/// A file that is not whole yet: unless it gets its name, nothing is left of it.
+struct Part(PathBuf);
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 enum To {
@@ -36,7 +45,7 @@ impl Sink {
             true => To::Gzip(GzEncoder::new(file, Compression::default())),
             false => To::Plain(file),
         };
-        Ok(Sink { to, names: Some((part, path.clone())) })
+        Ok(Sink { to, names: Some((Part(part), path.clone())) })
     }
 
     /// Whether people watch the lines go by.
@@ -66,7 +75,7 @@ impl Sink {
         let written = finished.and_then(|file| file.sync_all());
         let (part, path) = self.names.expect("files have names");
         written
-            .and_then(|()| std::fs::rename(&part, &path))
+            .and_then(|()| std::fs::rename(&part.0, &path))
             .with_context(|| format!("cannot write {}", path.display()))
     }
 }

@@ -100,7 +100,7 @@ fn state(slot: &Slot, fingerprint: u8, is_primary: bool) -> String {
         said.push("in use".to_owned());
     }
     if word.is_guarded() && !word.is_empty() {
-        said.push("put on a condition".to_owned());
+        said.push("guarded".to_owned());
     }
     // Backups have no committed words.
     if is_primary && slot.is_pending() {
