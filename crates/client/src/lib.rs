@@ -14,6 +14,7 @@ mod cache;
 mod cluster;
 mod core;
 mod error;
+pub mod grant;
 mod handle;
 mod local;
 mod options;
