@@ -145,6 +145,18 @@ impl World {
         state.fail(link, Why::PeerLost, late);
     }
 
+    /// The node takes one link back: nothing that it has not executed yet will be.
+    pub fn revoke_link(&self, link: usize) {
+        let mut state = self.0.borrow_mut();
+        state.fail(link, Why::PeerLost, 0);
+        state.drain(link);
+    }
+
+    /// In virtual time, all that goes to or comes from a node takes `extra_ns` longer from now on.
+    pub fn slow_down(&self, node: NodeId, extra_ns: u64) {
+        self.0.borrow_mut().nodes[usize::from(node.0)].extra_ns = extra_ns;
+    }
+
     /// Fences a node: when this returns, nothing of any link that exists changes its memory any more.
     pub fn fence(&self, node: NodeId) {
         self.break_links(node, Why::Fenced);
