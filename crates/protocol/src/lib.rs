@@ -22,6 +22,7 @@ mod error;
 mod event;
 mod home;
 mod index;
+pub mod mutant;
 mod ops;
 mod snapshot;
 mod staged;

@@ -10,6 +10,8 @@
 #![forbid(unsafe_code)]
 
 pub mod home;
+#[cfg(farrow_mutants)]
+pub mod mutants;
 pub mod region;
 pub mod sweep;
 pub mod whole;

@@ -10,6 +10,7 @@
 
 use super::BucketPair;
 use super::lookup::{Found, key_at};
+use crate::mutant::{self, Mutant};
 use crate::{Commit, Concluded, Context, Event, Failure, Place, ProtocolError, Replace, Replaced};
 use farrow_fabric::{Chain, Fabric};
 use farrow_layout::{SlotAddr, SlotIndex, Word, choose_free_slot};
@@ -35,14 +36,17 @@ pub(crate) async fn insert<F: Fabric, C: Commit>(
     false_matches: &[(SlotIndex, Word)],
     word_after: impl Fn(Word) -> Word,
 ) -> Result<Inserted, Failure> {
-    let Some((index, expected)) = choose_free_slot(&buckets.candidates()) else {
+    let mut candidates = buckets.candidates();
+    if mutant::is(Mutant::OrderPerClient) && cx.fabric.random().is_multiple_of(2) {
+        candidates.reverse();
+    }
+    let Some((index, expected)) = choose_free_slot(&candidates) else {
         return Ok(Inserted::Full);
     };
     let slot = buckets.slot(index);
     if expected != Word::ZERO {
-        let seen =
-            buckets.candidates().into_iter().find(|c| c.index == index).expect("it was chosen of these").slot;
-        if commit.needs_settling(&seen) {
+        let seen = candidates.iter().find(|c| c.index == index).expect("it was chosen of these").slot;
+        if commit.needs_settling(&seen) && !mutant::is(Mutant::PendingRecycled) {
             // A key that was deleted here may still be on a backup: once the slot says something else, nobody would know.
             commit.settle(cx, slot, seen).await?;
             return Ok(Inserted::Again);
@@ -58,6 +62,9 @@ pub(crate) async fn insert<F: Fabric, C: Commit>(
         commit.replace(cx, &Replace::new(slot, expected, word, Place::Nothing)).await?
     {
         cx.note(Event::LostAtPrimary);
+        if mutant::is(Mutant::ConflictIsSuccess) {
+            return Ok(Inserted::Done(Found { slot, word }));
+        }
         return Ok(Inserted::Again);
     }
     commit.conclude(cx, slot, word, Concluded::Insert);
@@ -82,7 +89,9 @@ async fn insert_recycled<F: Fabric, C: Commit>(
         cx.note(Event::LostAtPrimary);
         return Ok(Inserted::Again);
     }
-    if let Rivals::Established = resolve_rivals(cx, commit, buckets, slot, false_matches).await? {
+    if !mutant::is(Mutant::RivalsUnread)
+        && let Rivals::Established = resolve_rivals(cx, commit, buckets, slot, false_matches).await?
+    {
         cx.note(Event::Yielded);
         empty_tentative(cx, commit, slot, tentative, nonce).await?;
         return Ok(Inserted::Again);

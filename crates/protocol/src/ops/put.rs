@@ -2,6 +2,7 @@
 
 use super::{EntryRead, Known, MAX_ATTEMPTS, back_off};
 use crate::index::{BucketPair, Inserted, Lookup, find, insert};
+use crate::mutant::{self, Mutant};
 use crate::{
     Commit, Concluded, Context, Event, Failure, Found, Place, ProtocolError, Replace, Replaced, Staged,
 };
@@ -85,8 +86,8 @@ enum Attempt {
 impl<F: Fabric, C: Commit> Put<'_, F, C> {
     async fn run(mut self, known: Known, unused: &mut bool) -> Result<PutOutcome, Failure> {
         let outcome = self.attempts(known).await;
-        *unused = !self.is_published && outcome.is_ok();
-        outcome.map_err(|failure| failure.after(self.is_published))
+        *unused = (!self.is_published || mutant::is(Mutant::PlaceReused)) && outcome.is_ok();
+        outcome.map_err(|failure| failure.after(self.is_published && !mutant::is(Mutant::MaybeForgotten)))
     }
 
     async fn attempts(&mut self, known: Known) -> Result<PutOutcome, Failure> {
@@ -222,6 +223,7 @@ impl<F: Fabric, C: Commit> Put<'_, F, C> {
             Replaced::Lost { now } => {
                 self.is_placed = true;
                 self.cx.note(Event::LostAtPrimary);
+                let in_operation = in_operation || mutant::is(Mutant::ClaimOnCached);
                 if !in_operation || self.condition != Condition::Always {
                     return Ok(Attempt::Again);
                 }
@@ -241,7 +243,7 @@ impl<F: Fabric, C: Commit> Put<'_, F, C> {
     /// very key: by one version it does; otherwise the slot may have changed hands, and the key is looked at. (Inserts are
     /// guarded, so an unguarded word that names this key has replaced a value of it.)
     async fn may_have_been_just_before(&self, found: Found, now: Word) -> Result<bool, Failure> {
-        if now.is_guarded() || now.is_tentative() {
+        if now.is_guarded() && !mutant::is(Mutant::GuardedClaimed) || now.is_tentative() {
             return Ok(false);
         }
         if now.version().steps_from(found.word.version()) == 1 {
