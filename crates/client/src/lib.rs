@@ -15,6 +15,7 @@ mod cluster;
 mod core;
 mod dead;
 mod error;
+pub mod grant;
 mod handle;
 mod local;
 mod options;

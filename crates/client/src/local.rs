@@ -1,8 +1,9 @@
 //! The client of one thread.
 
 use crate::cluster::Cluster;
+use crate::grant;
 use crate::space::{GrantError, Granting, Space};
-use crate::worker::{Worker, seal};
+use crate::worker::Worker;
 use crate::{ConnectError, Core, Options};
 use farrow_control::message::{Refusal, Request};
 use farrow_fabric::{Chain, Fabric, Link, block_on, block_on_for};
@@ -54,7 +55,7 @@ impl Space for ControlPlane {
     }
 
     fn seal(&self, extent: &Extent, used: u64) {
-        self.primaries[usize::from(extent.home.0)].tell(seal(self.client, extent, used));
+        self.primaries[usize::from(extent.home.0)].tell(grant::seal(self.client, extent, used));
     }
 }
 

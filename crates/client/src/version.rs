@@ -16,7 +16,8 @@ impl Version {
         Version(word.raw())
     }
 
-    pub(crate) fn word(self) -> Word {
+    /// The slot's word that it stands for, for tools that look at memory.
+    pub fn word(self) -> Word {
         Word::from_raw(self.0)
     }
 }

@@ -1,8 +1,9 @@
 //! The thread that talks to one node's control plane, so that owner threads never block on it.
 
+use crate::grant;
 use crate::space::GrantError;
-use farrow_control::message::{ExtentGrant, Refusal, Reply, Request};
-use farrow_layout::{ClientId, ExtentWord, HomeId};
+use farrow_control::message::{Refusal, Reply, Request};
+use farrow_layout::{ClientId, HomeId};
 use farrow_protocol::Extent;
 use farrow_transport::{DialError, Session};
 use futures_channel::oneshot;
@@ -76,7 +77,7 @@ fn run(session: &Session, inbox: &mpsc::Receiver<Job>) {
             Job::Open { client, home, bytes, reply } => {
                 // Nobody waits any more when the client leaves: nothing will ever be written there.
                 if let Err(Ok(unused)) = reply.send(open(session, client, home, bytes)) {
-                    tell(session, &seal(client, &unused, 0));
+                    tell(session, &grant::seal(client, &unused, 0));
                 }
             }
             Job::Tell(request) => tell(session, &request),
@@ -90,36 +91,13 @@ fn tell(session: &Session, request: &Request) {
     }
 }
 
-/// What tells a node that nothing will be appended to `extent` any more.
-pub(crate) fn seal(client: ClientId, extent: &Extent, used: u64) -> Request {
-    let grant = ExtentGrant {
-        first: extent.first,
-        count: extent.count,
-        start: extent.start,
-        len: extent.len,
-        generation: extent.word.generation(),
-    };
-    Request::SealExtent { client, home: extent.home, grant, used }
-}
-
 fn open(session: &Session, client: ClientId, home: HomeId, bytes: u64) -> Result<Extent, GrantError> {
     match session.call(&Request::OpenExtent { client, home, bytes }) {
-        Ok(Reply::Extent(grant)) => Ok(extent(client, home, &grant)),
+        Ok(Reply::Extent(grant)) => Ok(grant::extent(client, home, &grant)),
         Ok(other) => Err(GrantError::Unavailable(session.confused(&other).to_string())),
         Err(DialError::Refused { refusal: refusal @ Refusal::NoSpace { .. }, .. }) => {
-            Err(GrantError::NoSpace(refusal.to_string()))
+            Err(grant::refused(&refusal))
         }
         Err(error) => Err(GrantError::Unavailable(error.to_string())),
-    }
-}
-
-fn extent(client: ClientId, home: HomeId, grant: &ExtentGrant) -> Extent {
-    Extent {
-        home,
-        first: grant.first,
-        count: grant.count,
-        start: grant.start,
-        len: grant.len,
-        word: ExtentWord::open_as(client, grant.generation),
     }
 }

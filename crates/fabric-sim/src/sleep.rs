@@ -38,6 +38,10 @@ impl Future for SimSleep {
         if self.shared.borrow().now >= self.at || self.timer.as_ref().is_some_and(|t| t.has_fired.get()) {
             return Poll::Ready(());
         }
+        // What is never due is not on the agenda, where it could happen early.
+        if self.at == Nanos::NEVER {
+            return Poll::Pending;
+        }
         if self.timer.is_none() {
             let timer = Rc::<Timer>::default();
             self.shared.borrow_mut().add_timer(self.at, timer.clone());

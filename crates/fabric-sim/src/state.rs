@@ -35,6 +35,8 @@ pub(crate) struct State {
 pub(crate) struct Node {
     pub(crate) memory: Memory,
     pub(crate) is_dead: bool,
+    /// What each way to or from it takes longer.
+    pub(crate) extra_ns: u64,
     /// When its NIC has done what it knows of.
     nic_free: Nanos,
 }
@@ -97,7 +99,12 @@ impl State {
     }
 
     pub(crate) fn add_node(&mut self, memory_len: u64) -> usize {
-        self.nodes.push(Node { memory: Memory::zeroed(memory_len), is_dead: false, nic_free: Nanos(0) });
+        self.nodes.push(Node {
+            memory: Memory::zeroed(memory_len),
+            is_dead: false,
+            extra_ns: 0,
+            nic_free: Nanos(0),
+        });
         self.nodes.len() - 1
     }
 
@@ -159,14 +166,15 @@ impl State {
         Some(actor)
     }
 
-    fn latency(&mut self, cost: &CostModel) -> u64 {
-        cost.one_way_ns + self.choices.below(cost.jitter_ns + 1, Point::Latency)
+    fn latency(&mut self, cost: &CostModel, link: usize) -> u64 {
+        let extra = self.nodes[self.links[link].node].extra_ns;
+        extra + cost.one_way_ns + self.choices.below(cost.jitter_ns + 1, Point::Latency)
     }
 
     /// Chains reach their link with one doorbell.
     pub(crate) fn submit(&mut self, link: usize, chains: impl IntoIterator<Item = ChainRun>) {
         if let Some(cost) = self.cost() {
-            let arrival = Nanos(self.now.0 + self.latency(&cost));
+            let arrival = Nanos(self.now.0 + self.latency(&cost, link));
             let link = &mut self.links[link];
             link.last_arrival = link.last_arrival.max(arrival);
         }
@@ -251,7 +259,8 @@ impl State {
         }
         let mut at = self.now;
         if let Some(cost) = self.cost() {
-            let returned = self.nodes[self.links[link].node].nic_free.max(self.now).0 + self.latency(&cost);
+            let returned =
+                self.nodes[self.links[link].node].nic_free.max(self.now).0 + self.latency(&cost, link);
             at = self.links[link].last_return.max(Nanos(returned));
             self.links[link].last_return = at;
         }

@@ -145,9 +145,8 @@ impl World {
         state.fail(link, Why::PeerLost, late);
     }
 
-    /// A node tears its end of a link down, as before it gives the same client a new one: what was still to be executed never
-    /// will be.
-    pub fn close_link(&self, link: usize) {
+    /// The node takes one link back: nothing that it has not executed yet will be.
+    pub fn revoke_link(&self, link: usize) {
         let mut state = self.0.borrow_mut();
         state.fail(link, Why::PeerLost, 0);
         state.drain(link);
@@ -156,6 +155,11 @@ impl World {
     /// Whether a node is gone.
     pub fn is_dead(&self, node: NodeId) -> bool {
         self.0.borrow().nodes[usize::from(node.0)].is_dead
+    }
+
+    /// In virtual time, all that goes to or comes from a node takes `extra_ns` longer from now on.
+    pub fn slow_down(&self, node: NodeId, extra_ns: u64) {
+        self.0.borrow_mut().nodes[usize::from(node.0)].extra_ns = extra_ns;
     }
 
     /// Fences a node: when this returns, nothing of any link that exists changes its memory any more.

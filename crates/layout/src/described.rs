@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// One field of a structure in remote memory: where it lies, who writes it how, why a reader may trust it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldDoc {
     /// The field's name.
     pub name: &'static str,

@@ -27,6 +27,7 @@ mod entry;
 mod extent;
 mod ids;
 mod key_hash;
+mod locate;
 mod pick;
 mod plan;
 mod policy;
@@ -45,6 +46,7 @@ pub use entry::{ENTRY_ALIGN, Entry, EntryError, EntryHeader, MAX_KEY_LEN, encode
 pub use extent::{ExtentRecord, ExtentState, ExtentWord};
 pub use ids::{ClientId, Epoch, HomeId, Incarnation, NodeId, PartitionId};
 pub use key_hash::KeyHash;
+pub use locate::{Located, Part};
 pub use pick::{Candidate, choose_free_slot};
 pub use plan::{BlockAddr, Geometry, GeometryError, Plan, RemoteAddr, SegmentPlan, SlotAddr};
 pub use policy::{Policy, PolicyError};

@@ -182,6 +182,21 @@ impl Plan {
         self.geometry.groups * (BUCKETS_PER_GROUP * SLOTS_PER_BUCKET) as u64
     }
 
+    /// Bytes of one partition, padded.
+    pub(crate) fn partition_len(&self) -> u64 {
+        self.partition_len
+    }
+
+    /// From the start of a segment to its table of extents.
+    pub(crate) fn table_at(&self) -> u64 {
+        self.table_at
+    }
+
+    /// From the start of a segment to its blocks.
+    pub(crate) fn blocks_at(&self) -> u64 {
+        self.blocks_at
+    }
+
     /// Segments that fit a memory of `memory_len` bytes.
     pub fn segments_in(&self, memory_len: u64) -> u32 {
         (memory_len.saturating_sub(Superblock::SPACE) / self.geometry.segment_len) as u32

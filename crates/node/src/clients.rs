@@ -8,13 +8,15 @@ use std::sync::Arc;
 
 /// A connection; never used again in the life of a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct SessionId(pub(crate) u64);
+pub struct SessionId(pub u64);
 
 /// Who speaks on a session, as it says.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Who {
-    pub(crate) name: String,
-    pub(crate) pid: u32,
+pub struct Who {
+    /// Program and purpose.
+    pub name: String,
+    /// Process id.
+    pub pid: u32,
 }
 
 /// A client's one link.
@@ -26,22 +28,22 @@ pub(crate) enum Link {
     Rdma(Epoch),
 }
 
-/// All clients that have joined, by their ids.
+/// All clients that have joined, by their ids. `L` is what is kept of a client's link.
 #[derive(Debug)]
-pub(crate) struct Clients {
+pub(crate) struct Clients<L = Link> {
     max: u32,
-    joined: BTreeMap<ClientId, Client>,
+    joined: BTreeMap<ClientId, Client<L>>,
 }
 
 #[derive(Debug)]
-struct Client {
+struct Client<L> {
     session: SessionId,
     who: Arc<Who>,
-    link: Link,
+    link: L,
 }
 
-impl Clients {
-    pub(crate) fn new(max: u32) -> Clients {
+impl<L: Copy + Default> Clients<L> {
+    pub(crate) fn new(max: u32) -> Clients<L> {
         Clients { max, joined: BTreeMap::new() }
     }
 
@@ -62,7 +64,7 @@ impl Clients {
         if self.joined.len() >= self.max as usize {
             return Err(Refusal::TooManyClients(self.max));
         }
-        self.joined.insert(client, Client { session, who: who.clone(), link: Link::None });
+        self.joined.insert(client, Client { session, who: who.clone(), link: L::default() });
         Ok(())
     }
 
@@ -70,14 +72,14 @@ impl Clients {
     ///
     /// # Errors
     /// It has not joined on this session.
-    pub(crate) fn leave(&mut self, client: ClientId, session: SessionId) -> Result<Link, Refusal> {
+    pub(crate) fn leave(&mut self, client: ClientId, session: SessionId) -> Result<L, Refusal> {
         self.of(client, session)?;
         let left = self.joined.remove(&client).expect("just found");
         Ok(left.link)
     }
 
     /// Forgets all clients of a session that has ended; their links are the caller's to take back.
-    pub(crate) fn leave_all(&mut self, session: SessionId) -> Vec<(ClientId, Link)> {
+    pub(crate) fn leave_all(&mut self, session: SessionId) -> Vec<(ClientId, L)> {
         let mut left = Vec::new();
         self.joined.retain(|id, client| {
             let stays = client.session != session;
@@ -100,12 +102,7 @@ impl Clients {
     ///
     /// # Errors
     /// It has not joined on this session.
-    pub(crate) fn set_link(
-        &mut self,
-        client: ClientId,
-        session: SessionId,
-        link: Link,
-    ) -> Result<Link, Refusal> {
+    pub(crate) fn set_link(&mut self, client: ClientId, session: SessionId, link: L) -> Result<L, Refusal> {
         Ok(std::mem::replace(&mut self.of(client, session)?.link, link))
     }
 
@@ -113,9 +110,16 @@ impl Clients {
         self.joined.contains_key(&client)
     }
 
+    fn of(&mut self, client: ClientId, session: SessionId) -> Result<&mut Client<L>, Refusal> {
+        let found = self.joined.get_mut(&client).filter(|found| found.session == session);
+        found.ok_or(Refusal::NotJoined(client))
+    }
+}
+
+impl Clients<Link> {
     /// For `status`; links of epochs before `epoch` are broken and not shown.
     pub(crate) fn stats(&self, epoch: Epoch) -> Vec<ClientStats> {
-        let of = |(id, client): (&ClientId, &Client)| ClientStats {
+        let of = |(id, client): (&ClientId, &Client<Link>)| ClientStats {
             client: *id,
             who: client.who.name.clone(),
             pid: client.who.pid,
@@ -126,11 +130,6 @@ impl Clients {
             },
         };
         self.joined.iter().map(of).collect()
-    }
-
-    fn of(&mut self, client: ClientId, session: SessionId) -> Result<&mut Client, Refusal> {
-        let found = self.joined.get_mut(&client).filter(|found| found.session == session);
-        found.ok_or(Refusal::NotJoined(client))
     }
 }
 
@@ -160,7 +159,7 @@ mod tests {
 
     #[test]
     fn nobody_and_too_many_are_refused() {
-        let mut it = Clients::new(1);
+        let mut it: Clients = Clients::new(1);
         assert!(matches!(it.join(ClientId(0), HERE, &Arc::default()), Err(Refusal::Bad(_))));
         it.join(ClientId(1), HERE, &Arc::default()).unwrap();
         assert_eq!(it.join(ClientId(2), HERE, &Arc::default()), Err(Refusal::TooManyClients(1)));

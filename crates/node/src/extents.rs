@@ -10,20 +10,17 @@
 //! grant have one generation; the table in remote memory says what [`Extents`] says, before the grant is told to
 //! anybody. The table is there for others: nothing is decided on what it holds, for clients can write it.
 
-use crate::memory::at;
+use crate::OwnMemory;
 use farrow_control::message::{ExtentGrant, Refusal};
-use farrow_fabric::Mapping;
 use farrow_layout::{ClientId, ExtentWord, HomeId, SegmentPlan};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-/// All extents of one home.
+/// All extents of one home. Their table lies in memory `M`.
 #[derive(Debug)]
-pub(crate) struct Extents {
+pub(crate) struct Extents<M> {
     home: HomeId,
     segment: SegmentPlan,
-    memory: Arc<Mapping>,
+    memory: M,
     /// Of each extent, as in the table.
     words: Vec<ExtentWord>,
     /// Blocks from here on were never used.
@@ -46,20 +43,22 @@ struct Open {
 
 /// Bytes by what they are for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Usage {
-    pub(crate) free: u64,
-    pub(crate) open: u64,
-    /// Of `open`, those whose owner `is_joined` denied.
-    pub(crate) orphaned: u64,
+pub struct Usage {
+    /// In extents that nobody has.
+    pub free: u64,
+    /// In open extents.
+    pub open: u64,
+    /// Of `open`, those whose owner is not joined.
+    pub orphaned: u64,
     /// Appended, in sealed extents.
-    pub(crate) sealed: u64,
+    pub sealed: u64,
     /// Extents that were ever handed out all lie below this one.
-    pub(crate) reached: u64,
+    pub reached: u64,
 }
 
-impl Extents {
+impl<M: OwnMemory> Extents<M> {
     /// All extents are free. The table in `memory` is zero.
-    pub(crate) fn new(home: HomeId, segment: SegmentPlan, memory: Arc<Mapping>) -> Extents {
+    pub(crate) fn new(home: HomeId, segment: SegmentPlan, memory: M) -> Extents<M> {
         let count = usize::try_from(segment.plan().extents()).expect("what was mapped can be counted");
         Extents {
             home,
@@ -204,6 +203,11 @@ impl Extents {
         }
     }
 
+    /// What is known of each extent.
+    pub(crate) fn all_words(&self) -> &[ExtentWord] {
+        &self.words
+    }
+
     fn words(&self, first: u64, count: u64) -> &[ExtentWord] {
         &self.words[first as usize..(first + count) as usize]
     }
@@ -211,7 +215,7 @@ impl Extents {
     fn set(&mut self, first: u64, count: u64, word: ExtentWord) {
         for extent in first..first + count {
             self.words[extent as usize] = word;
-            self.memory.word(at(self.segment.extent_record(extent))).store(word.raw(), Ordering::Release);
+            self.memory.store_word(self.segment.extent_record(extent), word.raw());
         }
     }
 }
@@ -219,14 +223,18 @@ impl Extents {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::own_memory::offset;
+    use farrow_fabric::Mapping;
     use farrow_fabric_shm::{Hugepages, NodeMemory};
     use farrow_layout::{ExtentState, Geometry, Plan};
     use proptest::prelude::*;
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
 
     const BLOCK: u64 = 64 << 10;
     const EXTENT: u64 = 16 << 10;
 
-    fn extents() -> Extents {
+    fn extents() -> Extents<Arc<Mapping>> {
         let geometry = Geometry { segment_len: 1 << 20, groups: 2, ..Geometry::for_tests() };
         let plan = Plan::new(geometry).unwrap();
         assert_eq!((plan.geometry().block_len, plan.geometry().extent_len), (BLOCK, EXTENT));
@@ -234,8 +242,8 @@ mod tests {
         Extents::new(HomeId(0), plan.segment(0), memory.mapping())
     }
 
-    fn in_table(extents: &Extents, extent: u64) -> ExtentWord {
-        let at = at(extents.segment.extent_record(extent));
+    fn in_table(extents: &Extents<Arc<Mapping>>, extent: u64) -> ExtentWord {
+        let at = offset(extents.segment.extent_record(extent));
         ExtentWord::from_raw(extents.memory.word(at).load(Ordering::Acquire))
     }
 

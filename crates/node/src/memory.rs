@@ -1,41 +1,14 @@
-//! The node's memory: made or found, then formatted.
+//! The node's memory: made or found.
 
 use crate::StartError;
 use farrow_config::{Hugepages, Node};
 use farrow_control::map::ClusterMap;
 use farrow_fabric_shm::{MemoryError, NodeMemory, PageKind};
-use farrow_layout::{
-    HomeId, Incarnation, NodeId, Plan, RemoteAddr, SUPERBLOCK_MAGIC, SegmentHeader, Superblock,
-    SuperblockError,
-};
+use farrow_layout::{NodeId, SUPERBLOCK_MAGIC, Superblock, SuperblockError};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::atomic::Ordering;
-use zerocopy::IntoBytes;
-
-/// A segment that this node hosts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Hosted {
-    pub(crate) segment: u32,
-    pub(crate) home: HomeId,
-    /// 0 at the primary.
-    pub(crate) rank: u16,
-}
-
-/// The segments of `node`, in their order in its memory.
-pub(crate) fn hosted(map: &ClusterMap, node: NodeId) -> Vec<Hosted> {
-    let mut hosted: Vec<_> = map
-        .homes
-        .iter()
-        .flat_map(|home| home.members.iter().zip(0..).map(move |(member, rank)| (home.id, member, rank)))
-        .filter(|(_, member, _)| member.node == node)
-        .map(|(home, member, rank)| Hosted { segment: member.segment, home, rank })
-        .collect();
-    hosted.sort_by_key(|hosted| hosted.segment);
-    hosted
-}
 
 /// Makes the memory that `config` asks for. It is zeroed.
 ///
@@ -148,45 +121,14 @@ fn first_bytes(mut file: &File) -> io::Result<Option<[u8; Superblock::LEN]>> {
     }
 }
 
-/// Formats zeroed memory: the headers of all segments, then the superblock, its magic last.
-pub(crate) fn format(
-    memory: &NodeMemory,
-    map: &ClusterMap,
-    plan: &Plan,
-    node: NodeId,
-    incarnation: Incarnation,
-) {
-    let mapping = memory.mapping();
-    for hosted in hosted(map, node) {
-        let header = SegmentHeader {
-            magic: SegmentHeader::MAGIC,
-            home: hosted.home.0,
-            rank: hosted.rank,
-            reserved: 0,
-            epoch: map.epoch.0,
-            reserved2: 0,
-        };
-        mapping.copy_in(at(plan.segment(hosted.segment).header()), header.as_bytes());
-    }
-    let superblock = Superblock::new(map.cluster_id(), node, incarnation, map.epoch, memory.len(), plan);
-    let bytes = superblock.as_bytes();
-    let (magic, rest) = bytes.split_at(size_of::<u64>());
-    mapping.copy_in(magic.len(), rest);
-    let magic = u64::from_le_bytes(magic.try_into().expect("a word was split off"));
-    mapping.word(0).store(magic, Ordering::Release);
-}
-
-/// An address as the mapping counts.
-pub(crate) fn at(address: RemoteAddr) -> usize {
-    usize::try_from(address.0).expect("what was mapped can be addressed")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::{format, hosted};
+    use crate::own_memory::offset;
     use farrow_control::map::{CommitKind, Shape};
-    use farrow_layout::{Epoch, Policy};
-    use zerocopy::FromBytes;
+    use farrow_layout::{Epoch, HomeId, Incarnation, Plan, Policy, SegmentHeader};
+    use zerocopy::{FromBytes, IntoBytes};
 
     fn map() -> ClusterMap {
         ClusterMap::of(&Shape {
@@ -209,7 +151,7 @@ mod tests {
         let plan = map.plan().unwrap();
         let node = NodeId(1);
         let memory = NodeMemory::create(16 << 20, farrow_fabric_shm::Hugepages::Off).unwrap();
-        format(&memory, &map, &plan, node, Incarnation(7));
+        format(&memory.mapping(), memory.len(), &map, node, Incarnation(7));
 
         let mut bytes = [0; Superblock::LEN];
         memory.mapping().copy_out(0, &mut bytes);
@@ -222,7 +164,7 @@ mod tests {
         assert_eq!(hosted.len(), 4);
         for hosted in hosted {
             let mut bytes = [0; size_of::<SegmentHeader>()];
-            memory.mapping().copy_out(at(plan.segment(hosted.segment).header()), &mut bytes);
+            memory.mapping().copy_out(offset(plan.segment(hosted.segment).header()), &mut bytes);
             let header = SegmentHeader::read_from_bytes(&bytes).unwrap();
             assert_eq!(header.magic, SegmentHeader::MAGIC);
             assert_eq!((HomeId(header.home), header.rank), (hosted.home, hosted.rank));

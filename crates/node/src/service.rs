@@ -1,20 +1,21 @@
 //! What a node does on request.
 
 use crate::StartError;
-use crate::clients::{Clients, SessionId, Who};
-use crate::extents::Extents;
+use crate::clients::{Link, SessionId, Who};
+use crate::format::{Hosted, format, hosted};
+use crate::ledger::Ledger;
 use crate::links::{Links, shm_end};
-use crate::memory::{self, Hosted};
+use crate::memory;
 use crate::stats;
 use crate::wire::Wire;
 use farrow_config::Config;
 use farrow_control::map::ClusterMap;
 use farrow_control::message::{NodeStats, Refusal, Reply, Request, SegmentStats, Welcome};
+use farrow_fabric::Mapping;
 use farrow_fabric_shm::ShmGrant;
-use farrow_layout::{HomeId, Incarnation, NodeId, Plan};
-use std::collections::BTreeMap;
+use farrow_layout::{Incarnation, NodeId, Plan};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// The numbers of segments are told again for so many times as long as it took to count them: whoever asks in a loop costs a
@@ -42,10 +43,8 @@ pub(crate) struct Service {
     started: Instant,
     max_clients: u32,
     links: Links,
-    clients: Mutex<Clients>,
+    ledger: Ledger<Arc<Mapping>, Link>,
     hosted: Vec<Hosted>,
-    /// The homes of which this node is the primary.
-    extents: BTreeMap<HomeId, Mutex<Extents>>,
     segments: Mutex<Option<Counted>>,
     counts: [AtomicU64; KINDS.len()],
 }
@@ -89,15 +88,7 @@ impl Service {
             .map_err(|source| StartError::System { what: "read the kernel's boot id", source })?;
         let memory = memory::make(&config.node, &map, node)?;
         let incarnation = Incarnation(random());
-        memory::format(&memory, &map, &plan, node, incarnation);
-        let hosted = memory::hosted(&map, node);
-        let primary = hosted.iter().filter(|hosted| hosted.rank == 0);
-        let extents = primary
-            .map(|hosted| {
-                let segment = plan.segment(hosted.segment);
-                (hosted.home, Mutex::new(Extents::new(hosted.home, segment, memory.mapping())))
-            })
-            .collect();
+        format(&memory.mapping(), memory.len(), &map, node, incarnation);
         let max_clients = config.node.max_clients;
         Ok(Service {
             node,
@@ -107,10 +98,9 @@ impl Service {
             boot_id: boot_id.trim().to_owned(),
             started: Instant::now(),
             max_clients,
+            ledger: Ledger::new(&map, node, max_clients, &memory.mapping()),
             links: Links::start(config, memory, map.epoch)?,
-            clients: Mutex::new(Clients::new(max_clients)),
-            hosted,
-            extents,
+            hosted: hosted(&map, node),
             segments: Mutex::new(None),
             counts: Default::default(),
             map,
@@ -158,46 +148,44 @@ impl Service {
         Ok(match request {
             Request::Hello { .. } => Reply::Welcome(Box::new(self.welcome())).into(),
             Request::Join { client } => {
-                self.clients().join(client, session, who)?;
+                self.ledger.join(client, session, who)?;
                 tracing::info!(%client, who = who.name, pid = who.pid, from = %wire, "a client joined");
                 Reply::Joined.into()
             }
             Request::Leave { client } => {
-                let link = self.clients().leave(client, session)?;
+                let link = self.ledger.leave(client, session)?;
                 self.links.unlink(client, link);
                 tracing::info!(%client, who = who.name, "a client left");
                 Reply::Done.into()
             }
             Request::LinkShm { client, want_files } => {
-                self.clients().check(client, session)?;
+                self.ledger.clients().check(client, session)?;
                 let socket = wire.as_unix().ok_or_else(|| {
                     let socket = &self.shm_socket;
                     Refusal::Transport(format!(
                         "shared memory is handed out on the Unix socket @{socket}, to clients that joined there"
                     ))
                 })?;
-                let keep = |link| self.clients().set_link(client, session, link);
+                let keep = |link| self.ledger.clients().set_link(client, session, link);
                 let grant = self.links.link_shm(client, socket, keep)?;
                 Answer { reply: Reply::Shm(shm_end(&grant)), files: want_files.then_some(grant) }
             }
             Request::LinkRdma { client, end } => {
-                self.clients().check(client, session)?;
-                let keep = |link| self.clients().set_link(client, session, link);
+                self.ledger.clients().check(client, session)?;
+                let keep = |link| self.ledger.clients().set_link(client, session, link);
                 let link = self.links.link_rdma(client, &end, keep)?;
                 Reply::Rdma { end: link.end, memory: link.memory }.into()
             }
             Request::Unlink { client } => {
-                let link = self.clients().set_link(client, session, Default::default())?;
+                let link = self.ledger.clients().set_link(client, session, Default::default())?;
                 self.links.unlink(client, link);
                 Reply::Done.into()
             }
             Request::OpenExtent { client, home, bytes } => {
-                self.clients().check(client, session)?;
-                Reply::Extent(self.extents_of(home)?.open(client, bytes)?).into()
+                Reply::Extent(self.ledger.open(client, session, home, bytes)?).into()
             }
             Request::SealExtent { client, home, grant, used } => {
-                self.clients().check(client, session)?;
-                self.extents_of(home)?.seal(client, &grant, used)?;
+                self.ledger.seal(client, session, home, &grant, used)?;
                 Reply::Done.into()
             }
             Request::Stats => Reply::Stats(Box::new(self.stats())).into(),
@@ -216,7 +204,7 @@ impl Service {
 
     /// A session has ended: its clients have left. Their open extents stay theirs, for whoever recovers them.
     pub(crate) fn end(&self, session: &Session) {
-        let left = self.clients().leave_all(session.id);
+        let left = self.ledger.end(session.id);
         for (client, link) in left {
             self.links.unlink(client, link);
             tracing::info!(%client, "a client's session ended");
@@ -227,7 +215,7 @@ impl Service {
     pub(crate) fn stats(&self) -> NodeStats {
         let epoch = self.links.epoch();
         // Before the struct: a guard in its expression would be held through all of it.
-        let clients = self.clients().stats(epoch);
+        let clients = self.ledger.clients().stats(epoch);
         let segments = self.segments();
         NodeStats {
             node: self.node,
@@ -263,10 +251,7 @@ impl Service {
     }
 
     fn segment(&self, hosted: &Hosted) -> SegmentStats {
-        let usage = self.extents.get(&hosted.home).filter(|_| hosted.rank == 0).map(|extents| {
-            let clients = self.clients();
-            lock(extents).usage(|client| clients.is_joined(client))
-        });
+        let usage = self.ledger.usage(hosted.home).filter(|_| hosted.rank == 0);
         let memory = self.links.memory().mapping();
         stats::of_segment(hosted, &self.plan.segment(hosted.segment), &memory, usage)
     }
@@ -284,20 +269,6 @@ impl Service {
             rdma_note,
         }
     }
-
-    fn extents_of(&self, home: HomeId) -> Result<MutexGuard<'_, Extents>, Refusal> {
-        let extents = self.extents.get(&home).ok_or(Refusal::NotPrimary { node: self.node, home })?;
-        Ok(lock(extents))
-    }
-
-    fn clients(&self) -> MutexGuard<'_, Clients> {
-        lock(&self.clients)
-    }
-}
-
-/// A thread that panicked while it held a lock has ended the daemon; others that still run end the same way.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().expect("the thread that held this lock met a fault and is ending the daemon")
 }
 
 fn random() -> u64 {

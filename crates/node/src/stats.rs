@@ -1,7 +1,8 @@
 //! What a node tells about its segments.
 
 use crate::extents::Usage;
-use crate::memory::{Hosted, at};
+use crate::format::Hosted;
+use crate::own_memory::offset;
 use farrow_control::message::SegmentStats;
 use farrow_fabric::Mapping;
 use farrow_layout::{ExtentState, ExtentWord, SegmentPlan, SlotAddr, SlotIndex, Word};
@@ -50,7 +51,7 @@ fn used_slots(segment: &SegmentPlan, memory: &Mapping, slots: u64) -> u64 {
     let is_used = |slot: &u64| {
         let slot =
             SlotAddr { partition: (slot / per_partition) as u32, index: SlotIndex(slot % per_partition) };
-        let word = memory.word(at(segment.slot(slot))).load(Ordering::Relaxed);
+        let word = memory.word(offset(segment.slot(slot))).load(Ordering::Relaxed);
         !Word::from_raw(word).is_empty()
     };
     sample.scale(sample.indices().filter(is_used).count() as u64)
@@ -59,7 +60,7 @@ fn used_slots(segment: &SegmentPlan, memory: &Mapping, slots: u64) -> u64 {
 fn dead_bytes(segment: &SegmentPlan, memory: &Mapping, reached: u64) -> u64 {
     let extent_len = segment.plan().geometry().extent_len;
     let sample = Sample::of(reached);
-    let dead = |extent| memory.word(at(segment.extent_dead_bytes(extent))).load(Ordering::Relaxed);
+    let dead = |extent| memory.word(offset(segment.extent_dead_bytes(extent))).load(Ordering::Relaxed);
     // Clients write these: what cannot be is not believed.
     sample.scale(sample.indices().map(|extent| dead(extent).min(extent_len)).sum())
 }
@@ -69,7 +70,7 @@ fn from_table(segment: &SegmentPlan, memory: &Mapping, stats: &mut SegmentStats)
     let sample = Sample::of(segment.plan().extents());
     let (mut open, mut sealed) = (0, 0);
     for extent in sample.indices() {
-        let word = memory.word(at(segment.extent_record(extent))).load(Ordering::Relaxed);
+        let word = memory.word(offset(segment.extent_record(extent))).load(Ordering::Relaxed);
         match ExtentWord::from_raw(word).state() {
             ExtentState::Open => open += 1,
             ExtentState::Sealed => sealed += 1,
@@ -133,7 +134,7 @@ mod tests {
         let word = Word::ZERO.naming(KeyHash::of(b"k"), SizeClass::for_len(64), Pointer::from_offset(0));
         let put = |partition, index, word: Word| {
             let slot = segment.slot(SlotAddr { partition, index: SlotIndex(index) });
-            memory.mapping().word(at(slot)).store(word.raw(), Ordering::Release);
+            memory.mapping().word(offset(slot)).store(word.raw(), Ordering::Release);
         };
         put(0, 0, word);
         put(1, 1343, word);
@@ -149,7 +150,7 @@ mod tests {
         let word = ExtentWord::FREE.opened(ClientId(1));
         let garbage = ExtentWord::from_raw(9 << 56);
         for (extent, word) in [(0, word), (1, word.sealed()), (2, word.sealed()), (3, garbage)] {
-            memory.mapping().word(at(segment.extent_record(extent))).store(word.raw(), Ordering::Release);
+            memory.mapping().word(offset(segment.extent_record(extent))).store(word.raw(), Ordering::Release);
         }
         let stats = of_segment(&AT_BACKUP, &segment, &memory.mapping(), None);
         assert_eq!((stats.open_bytes, stats.sealed_bytes), (16 << 10, 32 << 10));
@@ -160,7 +161,7 @@ mod tests {
     fn dead_bytes_of_a_lying_client_are_not_believed() {
         let (segment, memory) = segment();
         for (extent, dead) in [(0, 100), (1, u64::MAX), (2, 5000)] {
-            memory.mapping().word(at(segment.extent_dead_bytes(extent))).store(dead, Ordering::Release);
+            memory.mapping().word(offset(segment.extent_dead_bytes(extent))).store(dead, Ordering::Release);
         }
         let usage = Usage { reached: 2, ..Usage::default() };
         let stats = of_segment(&Hosted { rank: 0, ..AT_BACKUP }, &segment, &memory.mapping(), Some(usage));

@@ -23,6 +23,7 @@ mod error;
 mod event;
 mod home;
 mod index;
+pub mod mutant;
 mod ops;
 mod snapshot;
 mod staged;

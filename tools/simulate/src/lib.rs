@@ -3,12 +3,18 @@
 //!
 //! ```text
 //!  sweep      many seeds, on all cores; what no seed reached fails it
-//!    └ home     one home whose index has a past: scenario · cluster · client · shadow · structure
+//!    ├ home     one home whose index has a past: scenario · cluster · client · shadow · structure
+//!    └ whole    a cluster: nodes with their control planes, the product's clients, faults  ── region: what is left
 //!        └ farrow-fabric-sim: the world of word events     farrow-testkit: histories and their judges
 //! ```
 #![forbid(unsafe_code)]
 
 pub mod home;
+#[cfg(farrow_mutants)]
+pub mod mutants;
+pub mod region;
 pub mod sweep;
+pub mod whole;
 
-pub use sweep::{Sweep, Swept};
+pub use sweep::{Family, Sweep, Swept, Tally};
+pub use whole::Whole;

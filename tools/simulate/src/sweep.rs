@@ -1,4 +1,4 @@
-//! The search at random: many seeds, each a run of its own, on several threads.
+//! The search at random: many seeds of a family of runs, each a run of its own, on several threads.
 
 use crate::home::{self, Protocol};
 use farrow_protocol::Event;
@@ -8,11 +8,41 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+/// What a seed means: a family of runs.
+pub trait Family: Sync {
+    /// Its name in reports.
+    fn name(&self) -> String;
+
+    /// The run of a seed.
+    ///
+    /// # Panics
+    /// When an oracle objects.
+    fn run(&self, seed: u64) -> Tally;
+
+    /// Rare paths that some seed has to take: a sweep that misses one has not searched what it was to search.
+    fn paths(&self) -> Vec<&'static str>;
+}
+
+/// What one run was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Operations of all clients.
+    pub operations: u64,
+    /// Those whose outcome is unknown.
+    pub unknown: u64,
+    /// Those that were refused and certainly had no effect.
+    pub failed: u64,
+    /// Events of the world.
+    pub events: u64,
+    /// Rare paths, and how often they were taken.
+    pub seen: BTreeMap<String, u64>,
+}
+
 /// What to search.
 #[derive(Clone, Debug)]
-pub struct Sweep {
-    /// The protocol.
-    pub protocol: Protocol,
+pub struct Sweep<F = Protocol> {
+    /// The runs.
+    pub family: F,
     /// The first seed.
     pub first: u64,
     /// How many seeds, at most.
@@ -34,23 +64,23 @@ pub struct Swept {
     pub operations: u64,
     /// Those whose outcome is unknown.
     pub unknown: u64,
-    /// Operations refused for want of a slot.
+    /// Operations that were refused and certainly had no effect.
     pub failed_operations: u64,
     /// Events of all worlds.
     pub events: u64,
     /// Seconds.
     pub elapsed: Duration,
     /// How often each rare path was taken.
-    pub seen: BTreeMap<&'static str, u64>,
+    pub seen: BTreeMap<String, u64>,
     /// Seeds to which an oracle objected, and what it said.
     pub failed: Vec<(u64, String)>,
 }
 
-impl Sweep {
+impl<F: Family> Sweep<F> {
     /// All of `count` seeds from 0 on, on all cores.
-    pub fn of(protocol: Protocol, count: u64) -> Sweep {
+    pub fn of(family: F, count: u64) -> Sweep<F> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Sweep { protocol, first: 0, count, most: Duration::MAX, threads, most_failed: 8 }
+        Sweep { family, first: 0, count, most: Duration::MAX, threads, most_failed: 8 }
     }
 
     /// Runs it. `tick` is called now and then with the number of histories so far.
@@ -67,7 +97,7 @@ impl Sweep {
                         if seed >= self.first.saturating_add(self.count) {
                             break;
                         }
-                        let outcome = run_seed(self.protocol, seed);
+                        let outcome = caught(|| self.family.run(seed));
                         let mut total = lock();
                         total.add(seed, outcome);
                         if total.histories.is_multiple_of(500) {
@@ -84,10 +114,30 @@ impl Sweep {
     }
 }
 
+impl Family for Protocol {
+    fn name(&self) -> String {
+        format!("home {}", Protocol::name(*self))
+    }
+
+    fn run(&self, seed: u64) -> Tally {
+        let report = home::run_drawn(&home::world(seed, false), *self);
+        Tally {
+            operations: report.operations,
+            unknown: report.unknown,
+            failed: report.failed,
+            events: report.events,
+            seen: report.seen.into_iter().map(|(event, n)| (event.label().to_owned(), n)).collect(),
+        }
+    }
+
+    fn paths(&self) -> Vec<&'static str> {
+        Event::ALL.iter().filter(|e| self.has_path(**e)).map(|e| e.label()).collect()
+    }
+}
+
 /// Runs one seed; `Err` is what an oracle said.
-pub fn run_seed(protocol: Protocol, seed: u64) -> Result<home::Report, String> {
-    let world = home::world(seed, false);
-    caught(|| home::run_drawn(&world, protocol))
+pub fn run_seed(family: impl Family, seed: u64) -> Result<Tally, String> {
+    caught(|| family.run(seed))
 }
 
 /// Runs `run`; what it panicked with, if it did.
@@ -100,25 +150,38 @@ pub fn caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
 }
 
 impl Swept {
-    fn add(&mut self, seed: u64, outcome: Result<home::Report, String>) {
+    fn add(&mut self, seed: u64, outcome: Result<Tally, String>) {
         match outcome {
-            Ok(report) => {
+            Ok(tally) => {
                 self.histories += 1;
-                self.operations += report.operations;
-                self.unknown += report.unknown;
-                self.failed_operations += report.failed;
-                self.events += report.events;
-                for (event, times) in report.seen {
-                    *self.seen.entry(event.label()).or_default() += times;
+                self.operations += tally.operations;
+                self.unknown += tally.unknown;
+                self.failed_operations += tally.failed;
+                self.events += tally.events;
+                for (label, times) in tally.seen {
+                    *self.seen.entry(label).or_default() += times;
                 }
             }
             Err(why) => self.failed.push((seed, why)),
         }
     }
 
-    /// Paths of `protocol` that no run took.
-    pub fn never_seen(&self, protocol: Protocol) -> Vec<&'static str> {
-        let paths = Event::ALL.iter().filter(|e| protocol.has_path(**e)).map(|e| e.label());
-        paths.filter(|label| !self.seen.contains_key(label)).collect()
+    /// Paths of `family` that no run took.
+    pub fn never_seen(&self, family: impl Family) -> Vec<&'static str> {
+        family.paths().into_iter().filter(|label| !self.seen.contains_key(*label)).collect()
+    }
+}
+
+impl<F: Family> Family for &F {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+
+    fn run(&self, seed: u64) -> Tally {
+        (**self).run(seed)
+    }
+
+    fn paths(&self) -> Vec<&'static str> {
+        (**self).paths()
     }
 }

@@ -1,8 +1,9 @@
 //! PUT and DELETE on a slot whose word is known: [WRITE entry, CAS slot] on every member, in parallel.
 
-use super::{repair, rules};
+use super::{Colocated, repair, rules};
 use crate::context::Answer;
-use crate::{Context, Event, Failure, Place, Replace, Replaced};
+use crate::mutant::{self, Mutant};
+use crate::{Commit, Concluded, Context, Event, Failure, Place, Replace, Replaced};
 use farrow_fabric::{Chain, Effect, Fabric, VerbError, join_all};
 use farrow_layout::{SegmentPlan, Word};
 
@@ -13,28 +14,26 @@ pub(super) async fn replace<F: Fabric>(
 ) -> Result<Replaced, Failure> {
     // The entry precedes its word on the same link, and a link keeps order: whoever sees the word on a node can read the
     // whole entry there.
-    let primary = {
-        let segment = cx.primary_segment();
-        let chain = place(change, segment).compare_swap(
-            segment.slot(change.slot),
-            change.expected.raw(),
-            change.to.raw(),
-        );
-        cx.post_primary(chain)
-    };
-    let backups = cx.home.backups().iter().enumerate().map(|(i, member)| {
-        let at = member.segment.slot(change.slot);
-        let chain = place(change, &member.segment);
-        cx.post_backup(i, chain.compare_swap(at, change.expected_at_backups.raw(), change.to.raw()))
-    });
+    let primary = { cx.post_primary(chain(change, cx.primary_segment(), change.expected)) };
+    let backups = cx
+        .home
+        .backups()
+        .iter()
+        .enumerate()
+        .map(|(i, member)| cx.post_backup(i, chain(change, &member.segment, change.expected_at_backups)));
     let answers = join_all(std::iter::once(primary).chain(backups)).await;
     let old = old_words::<F>(answers)?;
 
     if old[0] != change.expected {
         return Ok(Replaced::Lost { now: old[0] });
     }
+    if mutant::is(Mutant::CommittedEarly) {
+        Colocated.conclude(cx, change.slot, change.to, Concluded::Update);
+    }
     for (backup, old) in old[1..].iter().enumerate() {
-        if rules::after_cas(*old, change.expected_at_backups, change.to) == rules::Backup::Behind {
+        if rules::after_cas(*old, change.expected_at_backups, change.to) == rules::Backup::Behind
+            && !mutant::is(Mutant::NoRepair)
+        {
             repair::bring_up(cx, change.slot, backup, change.to).await.map_err(|f| f.after(true))?;
         }
     }
@@ -44,11 +43,20 @@ pub(super) async fn replace<F: Fabric>(
     Ok(Replaced::Won)
 }
 
-fn place(change: &Replace<'_>, segment: &SegmentPlan) -> Chain {
+/// What one member is sent, which is to hold `expected`.
+fn chain(change: &Replace<'_>, segment: &SegmentPlan, expected: Word) -> Chain {
+    let swap = |chain: Chain| chain.compare_swap(segment.slot(change.slot), expected.raw(), change.to.raw());
+    if mutant::is(Mutant::EntryAfterWord) {
+        return place(change, swap(Chain::new()), segment);
+    }
+    swap(place(change, Chain::new(), segment))
+}
+
+fn place(change: &Replace<'_>, chain: Chain, segment: &SegmentPlan) -> Chain {
     match change.place {
-        Place::Entry(staged) => staged.write(Chain::new(), segment),
-        Place::Relink(staged) => staged.relink(Chain::new(), segment, change.expected),
-        Place::Nothing => Chain::new(),
+        Place::Entry(staged) => staged.write(chain, segment),
+        Place::Relink(staged) => staged.relink(chain, segment, change.expected),
+        Place::Nothing => chain,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Decisions of `colocated`, pure.
 
+use crate::mutant::{self, Mutant};
 use farrow_layout::Word;
 
 /// What a backup's word means to somebody who wants it to hold `target`.
@@ -13,11 +14,8 @@ pub(crate) enum Backup {
 
 /// Judges a backup's word. Versions compare modulo 256; within the quarantine words lie closer than that.
 pub(crate) fn judge(backup: Word, target: Word) -> Backup {
-    if backup == target || backup.version().is_newer_than(target.version()) {
-        Backup::Fine
-    } else {
-        Backup::Behind
-    }
+    let is_newer = backup.version().is_newer_than(target.version()) && !mutant::is(Mutant::BlindRepair);
+    if backup == target || is_newer { Backup::Fine } else { Backup::Behind }
 }
 
 /// Whether a backup that answered `old` to the CAS `expected` → `to` still has to be brought up.

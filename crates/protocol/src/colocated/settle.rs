@@ -3,6 +3,7 @@
 use super::Colocated;
 use super::repair::MAX_ROUNDS;
 use super::rules::{Backup, judge};
+use crate::mutant::{self, Mutant};
 use crate::ops::EntryRead;
 use crate::{Commit, Concluded, Context, Event, Failure, ProtocolError};
 use farrow_fabric::{Chain, Fabric, join_all};
@@ -41,8 +42,10 @@ pub(super) async fn settle<F: Fabric>(
             // Bytes first: the chain of a dead writer may never have reached this backup, and a word without its entry
             // is a lost value.
             let chain = match &bytes {
-                Some(bytes) => bytes.write_to(Chain::new(), &member.segment, word)?,
-                None => Chain::new(),
+                Some(bytes) if !mutant::is(Mutant::HelpWithoutBytes) => {
+                    bytes.write_to(Chain::new(), &member.segment, word)?
+                }
+                _ => Chain::new(),
             };
             repairs.push((i, held, chain.compare_swap(member.segment.slot(slot), held.raw(), word.raw())));
         }

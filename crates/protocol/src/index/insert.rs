@@ -10,6 +10,7 @@
 
 use super::BucketPair;
 use super::lookup::{Found, key_at};
+use crate::mutant::{self, Mutant};
 use crate::view::InDoubt;
 use crate::{Commit, Concluded, Context, Event, Failure, Place, ProtocolError, Replace, Replaced};
 use farrow_fabric::{Chain, Fabric};
@@ -46,7 +47,10 @@ impl<W: Fn(Word) -> Word> Insert<'_, W> {
         commit: C,
         change: &mut Option<InDoubt>,
     ) -> Result<Inserted, Failure> {
-        let candidates = self.buckets.candidates();
+        let mut candidates = self.buckets.candidates();
+        if mutant::is(Mutant::OrderPerClient) && cx.fabric.random().is_multiple_of(2) {
+            candidates.reverse();
+        }
         let Some((index, expected)) = choose_free_slot(&candidates) else {
             return Ok(Inserted::Full);
         };
@@ -54,7 +58,7 @@ impl<W: Fn(Word) -> Word> Insert<'_, W> {
         if expected != Word::ZERO {
             let seen =
                 candidates.into_iter().find(|c| c.index == index).expect("it was chosen of these").slot;
-            if commit.needs_settling(&seen) {
+            if commit.needs_settling(&seen) && !mutant::is(Mutant::PendingRecycled) {
                 // A key that was deleted here may still be on a backup: once the slot says something else, nobody would know.
                 commit.settle(cx, slot, seen).await?;
                 return Ok(Inserted::Again);
@@ -74,7 +78,12 @@ impl<W: Fn(Word) -> Word> Insert<'_, W> {
             }
             Replaced::Lost { .. } => {
                 cx.note(Event::LostAtPrimary);
-                clear_strays(cx, commit, slot).await?;
+                if mutant::is(Mutant::ConflictIsSuccess) {
+                    return Ok(Inserted::Done(Found { slot, word }));
+                }
+                if !mutant::is(Mutant::StraysLeft) {
+                    clear_strays(cx, commit, slot).await?;
+                }
                 *change = None;
                 Ok(Inserted::Again)
             }
@@ -100,8 +109,9 @@ impl<W: Fn(Word) -> Word> Insert<'_, W> {
             cx.note(Event::LostAtPrimary);
             return Ok(Inserted::Again);
         }
-        if let Rivals::Established =
-            resolve_rivals(cx, commit, self.buckets, slot, self.false_matches).await?
+        if !mutant::is(Mutant::RivalsUnread)
+            && let Rivals::Established =
+                resolve_rivals(cx, commit, self.buckets, slot, self.false_matches).await?
         {
             cx.note(Event::Yielded);
             empty_tentative(cx, commit, slot, tentative, nonce).await?;

@@ -1,6 +1,7 @@
 //! Finding a key's slot.
 
 use super::BucketPair;
+use crate::mutant::{self, Mutant};
 use crate::ops::EntryRead;
 use crate::{Commit, Context, Event, Failure, ProtocolError};
 use farrow_fabric::{Chain, Fabric};
@@ -40,7 +41,8 @@ pub(crate) async fn find<F: Fabric, C: Commit>(
     let all = buckets.candidates();
     let same_print =
         |c: &&Candidate| c.slot.word() != Word::ZERO && c.slot.word().fingerprint() == cx.hash.fingerprint();
-    let visible: Vec<_> = all.iter().filter(same_print).filter(|c| c.slot.word().is_visible()).collect();
+    let is_visible = |w: Word| w.is_visible() || mutant::is(Mutant::TentativeVisible) && !w.is_empty();
+    let visible: Vec<_> = all.iter().filter(same_print).filter(|c| is_visible(c.slot.word())).collect();
     let mut false_matches = Vec::new();
     for group in visible.chunks(ENTRIES_PER_CHAIN) {
         let reads =
@@ -62,7 +64,8 @@ pub(crate) async fn find<F: Fabric, C: Commit>(
                 false_matches.push((candidate.index, now.word()));
                 continue;
             }
-            if commit.needs_settling(&now) && commit.settle(cx, slot, now).await? != now.word() {
+            let settles = commit.needs_settling(&now) && !mutant::is(Mutant::ReadersDoNotHelp);
+            if settles && commit.settle(cx, slot, now).await? != now.word() {
                 cx.note(Event::Restarted);
                 return Ok(Lookup::Again);
             }
@@ -71,6 +74,7 @@ pub(crate) async fn find<F: Fabric, C: Commit>(
     }
     // A slot that lost this key a moment ago, but not on all replicas yet, could get it back.
     let emptied = all.iter().filter(same_print).filter(|c| c.slot.word().is_empty());
+    let emptied = emptied.filter(|_| !mutant::is(Mutant::AbsenceUnsettled));
     for candidate in emptied.filter(|c| commit.needs_settling(&c.slot)) {
         if commit.settle(cx, buckets.slot(candidate.index), candidate.slot).await? != candidate.slot.word() {
             cx.note(Event::Restarted);

@@ -3,6 +3,7 @@
 use super::entry_read::Opened;
 use super::{EntryRead, Known, MAX_ATTEMPTS, Target, Value, back_off};
 use crate::index::{BucketPair, Lookup, find};
+use crate::mutant::{self, Mutant};
 use crate::{Commit, Context, Event, Failure, Found, ProtocolError};
 use farrow_fabric::{Chain, Fabric};
 use farrow_layout::Slot;
@@ -68,8 +69,14 @@ async fn get_known<F: Fabric, C: Commit>(
         let chain = read.post(Chain::new(), cx.primary_segment()).read_word_pair(at);
         let answers = cx.post_primary(chain).await.map_err(Failure::harmless)?;
         let now = Slot { word: answers[0], committed: answers[1] };
+        if mutant::is(Mutant::StaleCacheAccepted) && read.names(cx.key) {
+            return Ok(Some((read, found)));
+        }
         if now.word() == found.word && read.names(cx.key) {
-            if !commit.needs_settling(&now) || commit.settle(cx, found.slot, now).await? == found.word {
+            if mutant::is(Mutant::ReadersDoNotHelp)
+                || !commit.needs_settling(&now)
+                || commit.settle(cx, found.slot, now).await? == found.word
+            {
                 return Ok(Some((read, found)));
             }
             cx.note(Event::Restarted);
@@ -127,7 +134,9 @@ pub async fn exists<F: Fabric, C: Commit>(
         let answers = cx.post_primary(Chain::new().read_word_pair(at)).await.map_err(Failure::harmless)?;
         let now = Slot { word: answers[0], committed: answers[1] };
         if now.word() == found.word
-            && (!commit.needs_settling(&now) || commit.settle(cx, found.slot, now).await? == found.word)
+            && (mutant::is(Mutant::ReadersDoNotHelp)
+                || !commit.needs_settling(&now)
+                || commit.settle(cx, found.slot, now).await? == found.word)
         {
             return Ok(Some(found));
         }

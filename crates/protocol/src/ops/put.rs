@@ -2,6 +2,7 @@
 
 use super::{EntryRead, Known, MAX_ATTEMPTS, back_off};
 use crate::index::{BucketPair, Insert, Inserted, Lookup, find};
+use crate::mutant::{self, Mutant};
 use crate::view::InDoubt;
 use crate::{
     Commit, Concluded, Context, Event, Failure, Found, Place, ProtocolError, Replace, Replaced, Staged,
@@ -94,8 +95,9 @@ enum Attempt {
 impl<F: Fabric, C: Commit> Put<'_, F, C> {
     async fn run(mut self, known: Known, unused: &mut bool) -> Result<PutOutcome, Failure> {
         let outcome = self.attempts(known).await;
-        *unused = !self.is_published && outcome.is_ok();
-        outcome.map_err(|failure| failure.after(self.is_published).leaving(self.change))
+        *unused = (!self.is_published || mutant::is(Mutant::PlaceReused)) && outcome.is_ok();
+        let is_published = self.is_published && !mutant::is(Mutant::MaybeForgotten);
+        outcome.map_err(|failure| failure.after(is_published).leaving(self.change))
     }
 
     async fn attempts(&mut self, known: Known) -> Result<PutOutcome, Failure> {
@@ -238,6 +240,7 @@ impl<F: Fabric, C: Commit> Put<'_, F, C> {
         self.is_published = true;
         let change = Replace::new(found.slot, found.word, to, place);
         // Who asked for a condition wants to know what was there, not that something was.
+        let in_operation = in_operation || mutant::is(Mutant::ClaimOnCached);
         let last_writer_wins = in_operation && self.condition == Condition::Always;
         self.change = Some(InDoubt::of(&change, in_operation, last_writer_wins));
         match self.commit.replace(self.cx, &change).await? {
@@ -274,7 +277,7 @@ pub(crate) async fn may_have_been_just_before<F: Fabric>(
     found: Found,
     now: Word,
 ) -> Result<bool, Failure> {
-    if now.is_guarded() || now.is_tentative() {
+    if now.is_guarded() && !mutant::is(Mutant::GuardedClaimed) || now.is_tentative() {
         return Ok(false);
     }
     if now.version().steps_from(found.word.version()) == 1 {

@@ -1,6 +1,7 @@
 //! One SNAPSHOT write.
 
 use super::rules::{Verdict, evaluate};
+use crate::mutant::{self, Mutant};
 use crate::{Context, Event, Failure, Place, Replace, Replaced};
 use farrow_fabric::{Chain, Fabric, join_all};
 use farrow_layout::{SlotAddr, Word};
@@ -91,7 +92,8 @@ async fn win_backups<F: Fabric>(cx: &Context<'_, F>, change: &Replace<'_>) -> Re
         }
         Verdict::MajorityMine => cx.note(Event::SnapshotRule2),
         Verdict::Smallest { mine } => {
-            if !is_round_open(cx, change).await? || !mine {
+            let is_open = mutant::is(Mutant::RuleThreeUnread) || is_round_open(cx, change).await?;
+            if !is_open || !mine {
                 cx.note(Event::SnapshotLost);
                 return Ok(false);
             }
@@ -131,7 +133,7 @@ async fn await_winner<F: Fabric>(
         let at = cx.primary_segment().slot(slot);
         let now =
             Word::from_raw(cx.post_primary(Chain::new().read_word(at)).await.map_err(Failure::maybe)?[0]);
-        if now != expected {
+        if now != expected || mutant::is(Mutant::LoserDoesNotWait) {
             return Ok(Replaced::Lost { now });
         }
         cx.fabric.sleep_until(cx.fabric.now() + POLL).await;

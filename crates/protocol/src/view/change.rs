@@ -1,6 +1,7 @@
 //! The agent that takes a home from one view to the next.
 
 use super::equalise::{Equalised, equalise};
+use crate::mutant::{self, Mutant};
 use crate::{Context, Events, Failure, Home};
 use farrow_fabric::{Fabric, Meter};
 use farrow_layout::{Epoch, KeyHash};
@@ -54,6 +55,9 @@ pub async fn change_view<F: Fabric, K: Close<F>>(
         let key = b"";
         let (home, hash) = (&view, KeyHash::of(key));
         let cx = Context { fabric, meter: &meter, events, home, partition, key, hash };
+        if mutant::is(Mutant::EqualisingSkipped) {
+            continue;
+        }
         let done = equalise(&cx).await?;
         let all = &mut changed.equalised;
         all.slots += done.slots;

@@ -1,5 +1,6 @@
 //! Making the replicas of a closed home alike: the first survivor's words, everywhere.
 
+use crate::mutant::{self, Mutant};
 use crate::ops::EntryRead;
 use crate::{Context, Event, Failure, ProtocolError};
 use farrow_fabric::{Buffer, Chain, Fabric, join_all};
@@ -99,6 +100,7 @@ async fn fix<F: Fabric>(
         // Bytes first: the chain that wrote the first survivor's word may never have reached this one.
         let chain = match &bytes {
             None => Chain::new(),
+            Some(_) if mutant::is(Mutant::EqualisedWithoutBytes) => Chain::new(),
             Some(bytes) => match bytes.write_to(Chain::new(), &member.segment, target) {
                 Ok(chain) => chain,
                 Err(Failure { error: ProtocolError::Corrupt { .. }, .. }) => {

@@ -1,6 +1,7 @@
 //! Operations that go on when their view is lost: in the next one, once it is known what they have done so far.
 
 use super::{InDoubt, Settled, settle_in_doubt};
+use crate::mutant::{self, Mutant};
 use crate::{
     Commit, Concluded, Condition, Context, DeleteOutcome, Event, Failure, Found, GetOutcome, Home, Known,
     Place, PutOutcome, Replaced, Staged, Target, delete, exists, get, put,
@@ -69,7 +70,8 @@ impl<'a, F: Fabric, V: Views<F>> Through<'a, F, V> {
         mut failure: Failure,
         place: Place<'_>,
     ) -> Result<Settled, Failure> {
-        let Some(doubt) = failure.in_doubt else {
+        let doubt = failure.in_doubt.filter(|_| !mutant::is(Mutant::RepeatedBlindly));
+        let Some(doubt) = doubt else {
             self.renew(failure).await?;
             return Ok(Settled::NotApplied);
         };
@@ -95,7 +97,7 @@ impl<'a, F: Fabric, V: Views<F>> Through<'a, F, V> {
         let cx = self.context();
         loop {
             let settled = settle_in_doubt(&cx, commit, doubt).await?;
-            if settled != Settled::NotYet || was_closed {
+            if settled != Settled::NotYet || was_closed || mutant::is(Mutant::NotTriedAgain) {
                 return Ok(settled);
             }
             // Backups may hold the new word already. Starting over could end in another slot and leave it there, and a backup
@@ -216,7 +218,7 @@ pub async fn delete_through<F: Fabric, C: Commit, V: Views<F>>(
                 if version.is_some() {
                     return Err(unknown(doubt));
                 }
-                if doubt.read_within {
+                if doubt.read_within || mutant::is(Mutant::AnyDeleteIsMine) {
                     return Ok(DeleteOutcome::Gone);
                 }
                 return match exists_through(&through.context(), views, commit, None).await {

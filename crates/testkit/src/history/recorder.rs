@@ -81,6 +81,11 @@ impl Recorder {
         self.operations.is_empty()
     }
 
+    /// What was recorded so far. Operations without an outcome are unknown.
+    pub fn operations(&self) -> &[Operation] {
+        &self.operations
+    }
+
     /// Ends the recording. Operations without an outcome are unknown.
     pub fn finish(self) -> History {
         History::new(self.operations)

@@ -4,6 +4,7 @@ use super::shadow::Shadow;
 use farrow_fabric::Fabric;
 use farrow_fabric_sim::{SimFabric, SimLink, TaskId, World};
 use farrow_layout::{Epoch, HomeId, NodeId, SegmentPlan};
+use farrow_protocol::mutant::{self, Mutant};
 use farrow_protocol::{Close, Events, Failure, Home, Member, NoView, ProtocolError, Views, change_view};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -167,6 +168,9 @@ impl Close<SimFabric> for Agent {
             rpc(&self.fabric).await;
             // What a node does with a fence of an epoch that is over.
             self.check(epoch)?;
+            if mutant::is(Mutant::NotFenced) || mutant::is(Mutant::ReadBeforeFence) {
+                continue;
+            }
             inner.world.note(|| format!("{node} is fenced: {epoch}"));
             inner.world.fence(*node);
         }
@@ -179,6 +183,9 @@ impl Close<SimFabric> for Agent {
         rpc(&self.fabric).await;
         self.check(view.epoch())?;
         let inner = &self.coordinator.0;
+        if mutant::is(Mutant::ReadBeforeFence) {
+            inner.nodes.borrow().iter().for_each(|node| inner.world.fence(*node));
+        }
         inner.world.note(|| format!("the home is open: {}", view.epoch()));
         self.coordinator.view_begins();
         inner.is_open.set(true);
@@ -241,7 +248,7 @@ impl Views<SimFabric> for ClientViews {
                 if farrow_fabric::Link::is_up(&member.link) {
                     return member.clone();
                 }
-                coordinator.0.world.close_link(member.link.number());
+                coordinator.0.world.revoke_link(member.link.number());
                 Member {
                     link: self.fabric.link(farrow_fabric::Link::node(&member.link)),
                     segment: member.segment,
