@@ -1,7 +1,7 @@
 //! What an operation may answer besides its result, and what may be assumed then.
 
 use crate::Version;
-use farrow_fabric::{Effect, OutOfBuffers};
+use farrow_fabric::{Effect, OutOfBuffers, VerbError};
 use farrow_protocol::{Failure, ProtocolError};
 use std::time::Duration;
 
@@ -113,6 +113,11 @@ impl Error {
     pub(crate) fn of(failure: Failure, is_write: bool) -> Error {
         let why = failure.error.to_string();
         if is_write && failure.effect == Effect::Maybe {
+            // What is said of one link's effect is not true of the operation.
+            let why = match failure.error {
+                ProtocolError::Link(VerbError { node, why, .. }) => format!("{node}: {why}"),
+                _ => why,
+            };
             return Error::Unknown { why };
         }
         match failure.error {
@@ -131,7 +136,7 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use farrow_fabric::{VerbError, Why};
+    use farrow_fabric::Why;
     use farrow_layout::NodeId;
 
     #[test]
@@ -144,6 +149,13 @@ mod tests {
             assert!(matches!(e, Error::Unknown { .. }), "{e}");
             assert!(!e.is_retryable());
         }
+    }
+
+    #[test]
+    fn an_unknown_outcome_does_not_say_that_nothing_was_executed() {
+        let link = VerbError::refused(NodeId(1), Why::PeerLost);
+        let e = Error::of(Failure { error: ProtocolError::Link(link), effect: Effect::Maybe }, true);
+        assert!(!e.to_string().contains("nothing was executed"), "{e}");
     }
 
     #[test]

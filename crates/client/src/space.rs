@@ -53,6 +53,9 @@ pub(crate) struct HomeExtents {
     is_fetching: Cell<bool>,
     waiters: RefCell<Vec<Waker>>,
     retiring: RefCell<Vec<Rc<Appender>>>,
+    /// Granted, but not announced, for a member could not be reached: whoever tries again takes these first. Else a client
+    /// that retries while a node is down would use up the home.
+    kept: RefCell<Vec<Extent>>,
 }
 
 /// Ends a fetch, however it ended, and lets the others try.
@@ -76,8 +79,11 @@ impl HomeExtents {
         len: usize,
     ) -> Result<(Reservation, Rc<Appender>), Error> {
         if len as u64 > extent_len {
-            let extent = space.open(home.id(), len as u64).await?;
-            announce::<F>(fabric, home, &extent).await?;
+            let extent = match self.take_kept(len as u64) {
+                Some(extent) => extent,
+                None => space.open(home.id(), len as u64).await?,
+            };
+            self.announce(fabric, home, &extent).await?;
             let appender = Rc::new(Appender::new(extent));
             let place = appender.reserve(len).expect("as much was asked for");
             self.retiring.borrow_mut().push(appender.clone());
@@ -105,13 +111,38 @@ impl HomeExtents {
                 continue;
             }
             let _fetching = Fetching(self);
-            let ahead = self.ahead.take();
-            let extent = ahead.unwrap_or_else(|| space.open(home.id(), extent_len)).await?;
-            announce::<F>(fabric, home, &extent).await?;
+            let extent = match self.take_kept(extent_len) {
+                Some(extent) => extent,
+                None => {
+                    let ahead = self.ahead.take();
+                    ahead.unwrap_or_else(|| space.open(home.id(), extent_len)).await?
+                }
+            };
+            self.announce(fabric, home, &extent).await?;
             let full = self.current.replace(Some(Rc::new(Appender::new(extent))));
             self.retiring.borrow_mut().extend(full);
             self.seal_quiet::<F, S>(space, home);
         }
+    }
+
+    /// The first extent with room for `len` bytes that was granted and not used.
+    fn take_kept(&self, len: u64) -> Option<Extent> {
+        let mut kept = self.kept.borrow_mut();
+        let place = kept.iter().position(|extent| extent.len >= len)?;
+        Some(kept.remove(place))
+    }
+
+    async fn announce<F: Fabric>(
+        &self,
+        fabric: &F,
+        home: &Home<F::Link>,
+        extent: &Extent,
+    ) -> Result<(), Error> {
+        let announced = announce(fabric, home, extent).await;
+        if announced.is_err() {
+            self.kept.borrow_mut().push(*extent);
+        }
+        announced
     }
 
     /// Seals full extents whose operations have all ended.
@@ -128,6 +159,7 @@ impl HomeExtents {
     pub(crate) fn close<F: Fabric, S: Space>(&self, space: &S, home: &Home<F::Link>) {
         self.retiring.borrow_mut().extend(self.current.take());
         self.seal_quiet::<F, S>(space, home);
+        self.kept.take().iter().for_each(|unused| space.seal(unused, 0));
         // One that has arrived and was not needed. One that is still on its way is sealed by who asks for it.
         if let Some(mut ahead) = self.ahead.take()
             && let Poll::Ready(Ok(unused)) = ahead.as_mut().poll(&mut Context::from_waker(Waker::noop()))

@@ -132,7 +132,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
             let (outcome, memory): (Outcome, anyhow::Result<Memory>) =
                 drive(&farrow, &settings, || Ok(Memory::of(farrow.cluster())))?;
             if let Err(why) = &memory {
-                eprintln!("farrow: memory is not counted: {why:#}");
+                eprintln!("farrow: memory is not counted: {why}");
             }
             let place = Where::cluster(farrow.cluster(), farrow.is_embedded());
             Report { settings: &settings, place, memory: memory.ok(), outcome }
