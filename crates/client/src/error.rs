@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn an_unknown_outcome_does_not_say_that_nothing_was_executed() {
         let link = VerbError::refused(NodeId(1), Why::PeerLost);
-        let e = Error::of(Failure { error: ProtocolError::Link(link), effect: Effect::Maybe }, true);
+        let e = Error::of(Failure::maybe(link), true);
         assert!(!e.to_string().contains("nothing was executed"), "{e}");
     }
 

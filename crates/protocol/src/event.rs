@@ -77,6 +77,23 @@ events! {
     ReadBackupCopy => "read_backup_copy",
 }
 
+impl Event {
+    /// Whether it belongs to changes of view, and so to those who survive them.
+    pub fn is_of_views(self) -> bool {
+        matches!(
+            self,
+            Event::RenewedView
+                | Event::DoubtStanding
+                | Event::DoubtOverwritten
+                | Event::DoubtNotApplied
+                | Event::TriedChangeAgain
+                | Event::DoubtUnknown
+                | Event::Equalised
+                | Event::WithdrewTentative
+        )
+    }
+}
+
 /// Counts of each [`Event`], of one thread.
 #[derive(Debug)]
 pub struct Events([Cell<u64>; Event::ALL.len()]);

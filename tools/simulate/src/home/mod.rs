@@ -59,20 +59,10 @@ impl Protocol {
         match self {
             Protocol::Colocated => !event.label().starts_with("snapshot"),
             // It does not repair, has nothing to help with, and no recovery of its own here.
-            Protocol::Snapshot => ![
-                Event::Helped,
-                Event::RepairedBackup,
-                Event::BackupAhead,
-                Event::RenewedView,
-                Event::DoubtStanding,
-                Event::DoubtOverwritten,
-                Event::DoubtNotApplied,
-                Event::DoubtUnknown,
-                Event::TriedChangeAgain,
-                Event::Equalised,
-                Event::WithdrewTentative,
-            ]
-            .contains(&event),
+            Protocol::Snapshot => {
+                ![Event::Helped, Event::RepairedBackup, Event::BackupAhead].contains(&event)
+                    && !event.is_of_views()
+            }
         }
     }
 }

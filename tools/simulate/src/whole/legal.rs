@@ -67,7 +67,8 @@ pub(super) fn check(
             call.buffer.is_some_and(|len| len == *room && *needed > len)
         }
         Error::OutOfBuffers(_) => !means.has_buffers,
-        Error::TimedOut { .. } => !call.is_write && means.has_deadline,
+        // Also of a write that was still waiting for space, or looking: it has done nothing.
+        Error::TimedOut { .. } => means.has_deadline,
         Error::Full { .. } => {
             call.is_put && (means.may_be_crowded || cluster.reach.was_told_full(client, home))
         }
