@@ -3,6 +3,7 @@
 use crate::{Failure, Reservation};
 use farrow_fabric::{Buffers, Chain, Slice, Slices};
 use farrow_layout::{Entry, EntryHeader, KeyHash, Pointer, SegmentPlan, SizeClass, Word, encode_entry};
+use std::cell::Cell;
 
 /// A value to be put.
 #[derive(Clone, Debug)]
@@ -34,6 +35,7 @@ pub struct Staged {
     parts: Slices,
     pointer: Pointer,
     class: SizeClass,
+    is_posted: Cell<bool>,
 }
 
 impl Staged {
@@ -68,7 +70,17 @@ impl Staged {
                 parts.push(slice.clone());
             }
         }
-        Ok(Staged { parts, pointer: Pointer::from_offset(place.at.0), class: SizeClass::for_len(total) })
+        Ok(Staged {
+            parts,
+            pointer: Pointer::from_offset(place.at.0),
+            class: SizeClass::for_len(total),
+            is_posted: Cell::new(false),
+        })
+    }
+
+    /// Whether any of its bytes were ever posted: if not, its place is as it was, however its operation ended.
+    pub fn is_posted(&self) -> bool {
+        self.is_posted.get()
     }
 
     /// The word that publishes it behind `before`.
@@ -78,6 +90,7 @@ impl Staged {
 
     /// Adds the WRITE of the whole entry to a member's chain.
     pub(crate) fn write(&self, chain: Chain, segment: &SegmentPlan) -> Chain {
+        self.is_posted.set(true);
         chain.write_gathered(segment.entry(self.pointer), self.parts.clone())
     }
 
