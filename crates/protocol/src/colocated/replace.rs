@@ -75,6 +75,7 @@ fn old_words<F: Fabric>(answers: Vec<<Answer<F> as Future>::Output>) -> Result<V
     match failed {
         None => Ok(words),
         Some(error) => {
+            let executed = executed && !mutant::is(Mutant::MaybeForgotten);
             Err(Failure { error: error.into(), effect: if executed { Effect::Maybe } else { error.effect } })
         }
     }
