@@ -7,10 +7,11 @@ use crate::stats::{OpKind, Stats};
 use crate::{Error, Options, Rejected, Version};
 use farrow_control::map::{ClusterMap, CommitKind};
 use farrow_fabric::{Buffer, Cost, Effect, Fabric, Meter, OutOfBuffers, corked, join_all, within};
-use farrow_layout::{ClientId, Entry, EntryHeader, KeyHash, MAX_KEY_LEN, Plan, Word, entry_len};
+use farrow_layout::{BlockAddr, ClientId, Entry, EntryHeader, KeyHash, MAX_KEY_LEN, Plan, Word, entry_len};
 use farrow_protocol::{
-    Colocated, Condition, Context, DeleteOutcome, Events, Failure, Found, GetOutcome, Home, Known,
-    PutOutcome, Rejection, Snapshot, Staged, StagedValue, Target, Value, delete, exists, get, put,
+    Appender, Colocated, Condition, Context, DeleteOutcome, Events, Failure, Found, GetOutcome, Home, Known,
+    PutOutcome, Rejection, Reservation, Snapshot, Staged, StagedValue, Target, Value, delete, exists, get,
+    put,
 };
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -367,7 +368,7 @@ impl<F: Fabric, S: Space> Core<F, S> {
             let extents = &self.0.extents[usize::from(cx.home.id().0)];
             let extent_len = self.0.plan.geometry().extent_len;
             let (place, appender) =
-                extents.reserve(&self.0.fabric, &self.0.space, cx.home, extent_len, len).await?;
+                extents.reserve::<F, S>(&self.0.space, cx.home, extent_len, len).await?;
             self.0.sequence.set(self.0.sequence.get() + 1);
             let entry = Entry {
                 client: self.0.id,
@@ -383,19 +384,19 @@ impl<F: Fabric, S: Space> Core<F, S> {
                     return Err(Error::of(failure, true));
                 }
             };
+            let room = Room { place: Some(place), appender, staged: &staged };
             let mut unused = false;
             let outcome = with_commit!(self, commit => put(&cx, commit, known, request.condition, &staged, &mut unused));
-            let (at, len) = (place.at, place.len as u64);
+            let (at, len) = room.lies();
             let is_dead = match &outcome {
-                Ok(_) if unused => !place.give_back(&appender),
+                Ok(_) if unused => !room.end(true),
                 Ok(outcome) => {
-                    place.end();
+                    room.end(false);
                     !matches!(outcome, PutOutcome::Done(_))
                 }
-                // Verbs on other links may be on their way still: the extent stays open.
                 Err(failure) => {
-                    drop(place);
-                    failure.effect == Effect::None
+                    drop(room);
+                    failure.effect == Effect::None && staged.is_posted()
                 }
             };
             let dead = &self.0.dead[usize::from(cx.home.id().0)];
@@ -513,6 +514,41 @@ impl<F: Fabric, S: Space> Core<F, S> {
     /// The cost of one metered operation.
     pub fn cost(meter: &Meter) -> Cost {
         meter.cost()
+    }
+}
+
+/// The room of an operation that may be cut at any time.
+struct Room<'a> {
+    place: Option<Reservation>,
+    appender: Rc<Appender>,
+    staged: &'a Staged,
+}
+
+impl Room<'_> {
+    /// Where it lies, and how long it is.
+    fn lies(&self) -> (BlockAddr, u64) {
+        let place = self.place.as_ref().expect("taken when the operation ends");
+        (place.at, place.len as u64)
+    }
+
+    /// The operation has an answer, so none of its verbs is on its way. `unused`: no slot ever named the entry. Whether the
+    /// room can be used again.
+    fn end(mut self, unused: bool) -> bool {
+        let place = self.place.take().expect("taken when the operation ends");
+        if unused {
+            return place.give_back(&self.appender);
+        }
+        place.end();
+        false
+    }
+}
+
+impl Drop for Room<'_> {
+    /// Without an answer: verbs may be on their way still, and then the extent stays open for good.
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take().filter(|_| !self.staged.is_posted()) {
+            place.give_back(&self.appender);
+        }
     }
 }
 

@@ -46,16 +46,25 @@ impl From<GrantError> for Error {
 }
 
 /// One client's extents of one home.
+///
+/// What was asked for or granted outlives the operation that asked: a deadline that passes meanwhile, or a backup that is
+/// out of reach, must not cost an extent a time, for nobody would ever write there.
 #[derive(Default)]
 pub(crate) struct HomeExtents {
     current: RefCell<Option<Rc<Appender>>>,
-    ahead: RefCell<Option<Granting>>,
+    /// Asked for.
+    coming: RefCell<Vec<Coming>>,
+    /// Granted, and not announced at all backups yet.
+    unused: RefCell<Vec<Extent>>,
     is_fetching: Cell<bool>,
     waiters: RefCell<Vec<Waker>>,
     retiring: RefCell<Vec<Rc<Appender>>>,
-    /// Granted, but not announced, for a member could not be reached: whoever tries again takes these first. Else a client
-    /// that retries while a node is down would use up the home.
-    kept: RefCell<Vec<Extent>>,
+}
+
+/// An extent of at least so many bytes that was asked for.
+struct Coming {
+    bytes: u64,
+    granting: Granting,
 }
 
 /// Ends a fetch, however it ended, and lets the others try.
@@ -68,23 +77,43 @@ impl Drop for Fetching<'_> {
     }
 }
 
+/// Puts back what an operation took and did not come to use.
+struct Kept<'a, T> {
+    list: &'a RefCell<Vec<T>>,
+    kept: Option<T>,
+}
+
+impl<'a, T> Kept<'a, T> {
+    fn new(list: &'a RefCell<Vec<T>>, kept: T) -> Kept<'a, T> {
+        Kept { list, kept: Some(kept) }
+    }
+
+    fn get(&mut self) -> &mut T {
+        self.kept.as_mut().expect("kept until it is used")
+    }
+
+    fn used(mut self) -> T {
+        self.kept.take().expect("kept until it is used")
+    }
+}
+
+impl<T> Drop for Kept<'_, T> {
+    fn drop(&mut self) {
+        self.list.borrow_mut().extend(self.kept.take());
+    }
+}
+
 impl HomeExtents {
     /// Room for `len` bytes. Asks for the next extent when half of this one is used, so that a PUT seldom waits.
     pub(crate) async fn reserve<F: Fabric, S: Space>(
         &self,
-        fabric: &F,
         space: &S,
         home: &Home<F::Link>,
         extent_len: u64,
         len: usize,
     ) -> Result<(Reservation, Rc<Appender>), Error> {
         if len as u64 > extent_len {
-            let extent = match self.take_kept(len as u64) {
-                Some(extent) => extent,
-                None => space.open(home.id(), len as u64).await?,
-            };
-            self.announce(fabric, home, &extent).await?;
-            let appender = Rc::new(Appender::new(extent));
+            let appender = Rc::new(self.fetch::<F, S>(space, home, len as u64).await?);
             let place = appender.reserve(len).expect("as much was asked for");
             self.retiring.borrow_mut().push(appender.clone());
             return Ok((place, appender));
@@ -93,8 +122,10 @@ impl HomeExtents {
             if let Some(appender) = &*self.current.borrow()
                 && let Some(place) = appender.reserve(len)
             {
-                if appender.left() < appender.extent().len / 2 && !self.is_fetching.get() {
-                    self.ahead.borrow_mut().get_or_insert_with(|| space.open(home.id(), extent_len));
+                let is_ahead = !self.coming.borrow().is_empty() || !self.unused.borrow().is_empty();
+                if appender.left() < appender.extent().len / 2 && !self.is_fetching.get() && !is_ahead {
+                    let granting = space.open(home.id(), extent_len);
+                    self.coming.borrow_mut().push(Coming { bytes: extent_len, granting });
                 }
                 return Ok((place, appender.clone()));
             }
@@ -111,38 +142,39 @@ impl HomeExtents {
                 continue;
             }
             let _fetching = Fetching(self);
-            let extent = match self.take_kept(extent_len) {
-                Some(extent) => extent,
-                None => {
-                    let ahead = self.ahead.take();
-                    ahead.unwrap_or_else(|| space.open(home.id(), extent_len)).await?
-                }
-            };
-            self.announce(fabric, home, &extent).await?;
-            let full = self.current.replace(Some(Rc::new(Appender::new(extent))));
+            let appender = self.fetch::<F, S>(space, home, extent_len).await?;
+            let full = self.current.replace(Some(Rc::new(appender)));
             self.retiring.borrow_mut().extend(full);
             self.seal_quiet::<F, S>(space, home);
         }
     }
 
-    /// The first extent with room for `len` bytes that was granted and not used.
-    fn take_kept(&self, len: u64) -> Option<Extent> {
-        let mut kept = self.kept.borrow_mut();
-        let place = kept.iter().position(|extent| extent.len >= len)?;
-        Some(kept.remove(place))
-    }
-
-    async fn announce<F: Fabric>(
+    /// An extent of at least `bytes` that the backups know of: one that is there, that is coming, or a new one.
+    async fn fetch<F: Fabric, S: Space>(
         &self,
-        fabric: &F,
+        space: &S,
         home: &Home<F::Link>,
-        extent: &Extent,
-    ) -> Result<(), Error> {
-        let announced = announce(fabric, home, extent).await;
-        if announced.is_err() {
-            self.kept.borrow_mut().push(*extent);
-        }
-        announced
+        bytes: u64,
+    ) -> Result<Appender, Error> {
+        let take = |extent: &Extent| extent.len >= bytes;
+        let unused = self.unused.borrow().iter().position(take);
+        let extent = match unused {
+            Some(index) => self.unused.borrow_mut().swap_remove(index),
+            None => {
+                let index = self.coming.borrow().iter().position(|coming| coming.bytes >= bytes);
+                let coming = match index {
+                    Some(index) => self.coming.borrow_mut().swap_remove(index),
+                    None => Coming { bytes, granting: space.open(home.id(), bytes) },
+                };
+                let mut coming = Kept::new(&self.coming, coming);
+                let granted = poll_fn(|cx| coming.get().granting.as_mut().poll(cx)).await;
+                drop(coming.used());
+                granted?
+            }
+        };
+        let mut extent = Kept::new(&self.unused, extent);
+        announce::<F>(home, extent.get()).await?;
+        Ok(Appender::new(extent.used()))
     }
 
     /// Seals full extents whose operations have all ended.
@@ -159,12 +191,16 @@ impl HomeExtents {
     pub(crate) fn close<F: Fabric, S: Space>(&self, space: &S, home: &Home<F::Link>) {
         self.retiring.borrow_mut().extend(self.current.take());
         self.seal_quiet::<F, S>(space, home);
-        self.kept.take().iter().for_each(|unused| space.seal(unused, 0));
+        for unused in self.unused.take() {
+            seal::<F, S>(space, home, &Appender::new(unused));
+        }
         // One that has arrived and was not needed. One that is still on its way is sealed by who asks for it.
-        if let Some(mut ahead) = self.ahead.take()
-            && let Poll::Ready(Ok(unused)) = ahead.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-        {
-            space.seal(&unused, 0);
+        for mut coming in self.coming.take() {
+            if let Poll::Ready(Ok(unused)) =
+                coming.granting.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+            {
+                space.seal(&unused, 0);
+            }
         }
     }
 
@@ -172,13 +208,14 @@ impl HomeExtents {
     pub(crate) fn open_bytes(&self) -> u64 {
         let current = self.current.borrow();
         let retiring = self.retiring.borrow();
-        current.iter().chain(retiring.iter()).map(|a| a.extent().len).sum()
+        let unused = self.unused.borrow().iter().map(|extent| extent.len).sum::<u64>();
+        current.iter().chain(retiring.iter()).map(|a| a.extent().len).sum::<u64>() + unused
     }
 }
 
 /// Writes the records of a new extent at the backups before the first entry goes there, so that whoever survives knows
 /// whose it is.
-async fn announce<F: Fabric>(_: &F, home: &Home<F::Link>, extent: &Extent) -> Result<(), Error> {
+async fn announce<F: Fabric>(home: &Home<F::Link>, extent: &Extent) -> Result<(), Error> {
     let meter = Meter::new();
     let posted = home.backups().iter().flat_map(|member| {
         let records: Vec<u64> = (extent.first..extent.first + u64::from(extent.count)).collect();

@@ -63,7 +63,7 @@ mutants! {
     PendingRecycled => "pending_recycled",
     /// A key is absent although a slot that lost it is pending.
     AbsenceUnsettled => "absence_unsettled",
-    /// A failure after a CAS was posted is told as one before.
+    /// A change that one member did not take, and others did, is told as one that nobody took.
     MaybeForgotten => "maybe_forgotten",
     /// The place of an entry is used again although a slot has named it.
     PlaceReused => "place_reused",

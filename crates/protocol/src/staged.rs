@@ -36,6 +36,7 @@ pub struct Staged {
     pointer: Pointer,
     class: SizeClass,
     replaced: Cell<Word>,
+    is_posted: Cell<bool>,
 }
 
 impl Staged {
@@ -71,7 +72,7 @@ impl Staged {
             }
         }
         let (pointer, class) = (Pointer::from_offset(place.at.0), SizeClass::for_len(total));
-        Ok(Staged { parts, pointer, class, replaced: Cell::new(Word::ZERO) })
+        Ok(Staged { parts, pointer, class, replaced: Cell::new(Word::ZERO), is_posted: Cell::new(false) })
     }
 
     /// The word that this entry's has replaced, once it has: nothing names that word's entry any more.
@@ -81,6 +82,11 @@ impl Staged {
 
     pub(crate) fn note_replaced(&self, word: Word) {
         self.replaced.set(word);
+    }
+
+    /// Whether any of its bytes were ever posted: if not, its place is as it was, however its operation ended.
+    pub fn is_posted(&self) -> bool {
+        self.is_posted.get()
     }
 
     /// The word that publishes it behind `before`.
@@ -95,6 +101,7 @@ impl Staged {
 
     /// Adds the WRITE of the whole entry to a member's chain.
     pub(crate) fn write(&self, chain: Chain, segment: &SegmentPlan) -> Chain {
+        self.is_posted.set(true);
         chain.write_gathered(segment.entry(self.pointer), self.parts.clone())
     }
 

@@ -75,6 +75,7 @@ fn old_words<F: Fabric>(answers: Vec<<Answer<F> as Future>::Output>) -> Result<V
     match failed {
         None => Ok(words),
         Some(error) => {
+            let executed = executed && !mutant::is(Mutant::MaybeForgotten);
             let effect = if executed { Effect::Maybe } else { error.effect };
             Err(Failure { error: error.into(), effect, in_doubt: None })
         }

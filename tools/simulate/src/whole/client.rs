@@ -2,15 +2,16 @@
 
 use super::cluster::{Cluster, Seat};
 use super::legal::{self, Call, Means};
+use super::mailbox::Mailbox;
 use super::probes::Probes;
 use super::scenario::{ClientPlan, Step, Verb};
 use farrow_client::{Core, Error, Options, PutRequest, Target, Value, ValueInfo, Version, When};
 use farrow_fabric::Meter;
 use farrow_fabric_sim::SimFabric;
-use farrow_layout::{ClientId, KeyHash};
+use farrow_layout::{ClientId, KeyHash, NodeId};
 use farrow_testkit::history::{Answer, Kind, Recorder, Ticket, ValueId};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// What all clients of a run share.
@@ -35,6 +36,8 @@ pub(super) struct Client {
     seen: BTreeMap<usize, (Version, ValueId)>,
     /// Writes that were not answered, or PUTs that failed: verbs of theirs may be on their way for good.
     unanswered: Rc<Cell<u64>>,
+    bell: Option<Mailbox<()>>,
+    reached: Rc<RefCell<BTreeSet<NodeId>>>,
 }
 
 /// What is told of a client from outside.
@@ -44,6 +47,10 @@ pub(super) struct Handle {
     pub(super) desks: super::space::Desks,
     pub(super) recorder: Rc<RefCell<Recorder>>,
     pub(super) unanswered: Rc<Cell<u64>>,
+    /// Rings when everything has come to rest, for a client that lingers so long.
+    pub(super) bell: Option<Mailbox<()>>,
+    /// The nodes that it still reached when it left.
+    pub(super) reached: Rc<RefCell<BTreeSet<NodeId>>>,
 }
 
 /// How the client options of a plan are.
@@ -67,9 +74,12 @@ impl Client {
             recorder: Rc::new(RefCell::new(Recorder::new(id.0))),
             seen: BTreeMap::new(),
             unanswered: Rc::default(),
+            bell: plan.lingers.then(Mailbox::new),
+            reached: Rc::default(),
         };
         let (recorder, unanswered) = (client.recorder.clone(), client.unanswered.clone());
-        (client, Handle { id, fabric, desks, recorder, unanswered })
+        let (reached, bell) = (client.reached.clone(), client.bell.clone());
+        (client, Handle { id, fabric, desks, recorder, unanswered, bell, reached })
     }
 
     /// Does its steps, and leaves.
@@ -77,7 +87,13 @@ impl Client {
         for step in &steps {
             self.step(step).await;
         }
+        if let Some(bell) = &self.bell {
+            bell.receive().await;
+        }
         self.shared.probes.note_stats(&self.core.stats());
+        let cluster = &self.shared.cluster;
+        let reached = cluster.nodes.iter().map(|n| n.id).filter(|n| cluster.reach.has_link(self.id, *n));
+        self.reached.borrow_mut().extend(reached);
     }
 
     pub(super) async fn step(&mut self, step: &Step) {
@@ -297,6 +313,9 @@ impl Client {
                 cluster.world.note(|| format!("{id} is told: {error}"));
                 legal::check(cluster, self.id, &self.means, &self.shared.keys[key], call, &error);
                 self.shared.probes.note_error(&error);
+                if matches!(error, Error::Unknown { .. }) {
+                    cluster.reach.note_broken(self.route(key).0);
+                }
                 if call.is_write {
                     self.unanswered.set(self.unanswered.get() + 1);
                 }

@@ -63,6 +63,7 @@ pub(super) async fn serve(cluster: Cluster, node: NodeId, session: SessionId, in
             return;
         }
         let reply = carry_out(&cluster, node, session, &call.request).unwrap_or_else(Reply::Refused);
+        cluster.world.note(|| format!("{node}: {:?} -> {reply:?}", call.request));
         travel(&cluster, node).await;
         // Nobody may be there any more to hear it.
         let _ = call.reply.send(reply);
@@ -101,8 +102,11 @@ fn carry_out(
             if let Err(Refusal::NoSpace { .. }) = &granted {
                 cluster.reach.note_full(*client, *home);
             }
+            let granted = granted?;
+            let extents = granted.first..granted.first + u64::from(granted.count);
+            cluster.shadow.note_grant(*client, *home, extents);
             show(cluster, node, *home);
-            Ok(Reply::Extent(granted?))
+            Ok(Reply::Extent(granted))
         }
         Request::SealExtent { client, home, grant, used } => {
             ledger.seal(*client, session, *home, grant, *used)?;

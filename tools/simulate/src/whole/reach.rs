@@ -16,6 +16,9 @@ struct Lost {
     sessions: BTreeSet<(ClientId, NodeId)>,
     full: BTreeSet<(ClientId, HomeId)>,
     rotten: BTreeSet<HomeId>,
+    /// Homes in which something was begun that nobody will end.
+    broken: BTreeSet<HomeId>,
+    stopped: BTreeSet<ClientId>,
 }
 
 impl Reach {
@@ -39,6 +42,25 @@ impl Reach {
     /// Every copy of some entry of a home has rotted.
     pub(super) fn note_rotten(&self, home: HomeId) {
         self.0.borrow_mut().rotten.insert(home);
+    }
+
+    /// A change in a home was begun, and perhaps not ended.
+    pub(super) fn note_broken(&self, home: HomeId) {
+        self.0.borrow_mut().broken.insert(home);
+    }
+
+    pub(super) fn note_stopped(&self, client: ClientId) {
+        self.0.borrow_mut().stopped.insert(client);
+    }
+
+    pub(super) fn has_stopped(&self, client: ClientId) -> bool {
+        self.0.borrow().stopped.contains(&client)
+    }
+
+    /// Whether somebody may have begun something in a home that nobody will end.
+    pub(super) fn is_broken(&self, home: HomeId) -> bool {
+        let lost = self.0.borrow();
+        lost.broken.contains(&home) || !lost.stopped.is_empty()
     }
 
     pub(super) fn is_alive(&self, node: NodeId) -> bool {

@@ -2,22 +2,29 @@
 
 use super::client::{Client, Handle, Shared};
 use super::cluster::Cluster;
+use super::mailbox::Mailbox;
 use super::probes::Probes;
 use super::rot::{Rotten, rot};
-use super::scenario::{AMPLE_BUFFERS, ClientPlan, Fault, FaultKind, Scenario, Step, Verb};
+use super::scenario::{
+    AMPLE_BUFFERS, ClientPlan, Fault, FaultKind, MOST_IN_BATCH, PATIENCE, Scenario, Step, Verb,
+};
 use crate::region::{self, Expect, Regions};
 use crate::sweep::Tally;
 use farrow_control::map::CommitKind;
 use farrow_fabric_sim::{TaskId, World};
-use farrow_layout::{ClientId, ExtentState, KeyHash, RemoteAddr, SlotAddr, SlotIndex, Word};
+use farrow_layout::{ExtentState, ExtentWord, HomeId, KeyHash, RemoteAddr, SlotAddr, SlotIndex, Word};
 use farrow_testkit::history::{Answer, History, Kind, Operation, Outcome, Recorder, durability};
 use farrow_testkit::linear;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
 /// Events after which a run counts as one that does not end.
 const MOST_EVENTS: u64 = 5_000_000;
+
+/// Grants that a client may have got in one home and not used: for each PUT of the largest batch one of an extent and one
+/// of several, and one ahead of need. Operations whose deadlines pass, however many, must not cost one each.
+const MOST_WASTED: usize = 2 * MOST_IN_BATCH as usize + 1;
 
 /// Runs a scenario in `world`.
 ///
@@ -34,8 +41,7 @@ pub fn run(world: &World, scenario: &Scenario) -> Tally {
         values: Rc::default(),
         may_be_crowded: scenario.crowd.is_some(),
     };
-    let mut run =
-        Run { scenario, shared, handles: Vec::new(), stopped: BTreeSet::new(), rotten: Rotten::new() };
+    let mut run = Run { scenario, shared, handles: Vec::new(), rotten: Rotten::new() };
     run.fill();
     run.clients();
     run.rest();
@@ -51,7 +57,6 @@ struct Run<'a> {
     scenario: &'a Scenario,
     shared: Shared,
     handles: Vec<Handle>,
-    stopped: BTreeSet<ClientId>,
     rotten: Rotten,
 }
 
@@ -75,9 +80,16 @@ impl Run<'_> {
 
     fn patient(&self) -> ClientPlan {
         // A round of SNAPSHOT whose winner is gone keeps its losers waiting.
-        let is_bounded = self.scenario.map.commit == CommitKind::Snapshot && !self.scenario.is_sound();
-        let deadline = if is_bounded { Duration::from_millis(1) } else { Duration::MAX };
-        ClientPlan { steps: Vec::new(), cache_entries: 64, deadline, buffer_limit: AMPLE_BUFFERS }
+        let is_patient = self.scenario.clients.iter().all(|c| c.deadline == Duration::MAX);
+        let is_bounded = self.scenario.map.commit == CommitKind::Snapshot && !is_patient;
+        let deadline = if is_bounded { PATIENCE } else { Duration::MAX };
+        ClientPlan {
+            steps: Vec::new(),
+            cache_entries: 64,
+            deadline,
+            buffer_limit: AMPLE_BUFFERS,
+            lingers: true,
+        }
     }
 
     /// What is there before the clients come.
@@ -116,6 +128,7 @@ impl Run<'_> {
     fn go(&mut self, tasks: &[TaskId], handles: &[usize], faults: Vec<Fault>) {
         let world = self.world().clone();
         let mut faults = faults.into_iter().peekable();
+        let mut have_rung = false;
         for event in 0..MOST_EVENTS {
             while let Some(fault) = faults.next_if(|f| f.after <= event) {
                 self.befall(tasks, handles, fault.kind);
@@ -131,6 +144,12 @@ impl Run<'_> {
                 // Nothing can happen before the next fault: it comes now, or those who pause would wait for ever.
                 if let Some(fault) = faults.next() {
                     self.befall(tasks, handles, fault.kind);
+                    continue;
+                }
+                // Those that linger leave now.
+                let bells = || self.handles.iter().filter_map(|h| h.bell.as_ref());
+                if !std::mem::replace(&mut have_rung, true) {
+                    bells().for_each(Mailbox::close);
                     continue;
                 }
                 let stuck: Vec<_> = tasks.iter().filter(|t| !world.has_ended(**t)).collect();
@@ -152,7 +171,7 @@ impl Run<'_> {
                 }
                 handle.desks.die(&cluster);
                 world.stop(tasks[client]);
-                self.stopped.insert(handle.id);
+                cluster.reach.note_stopped(handle.id);
             }
             FaultKind::Pause(client, with_control) => {
                 world.pause(tasks[client]);
@@ -303,6 +322,8 @@ impl Run<'_> {
         if let Err(why) = region::check(&cluster.map, &regions, &expect) {
             panic!("{why}");
         }
+        let wasted = cluster.shadow.most_wasted();
+        assert!(wasted <= MOST_WASTED, "a client was given {wasted} extents of a home that it never used");
         for home in &cluster.map.homes {
             let primary = &home.members[0];
             if cluster.reach.is_alive(primary.node) {
@@ -312,7 +333,7 @@ impl Run<'_> {
     }
 
     /// Every extent is accounted for: in the node's books, in its memory, and to somebody.
-    fn space(&self, home: farrow_layout::HomeId, primary: &farrow_control::map::MemberEntry) {
+    fn space(&self, home: HomeId, primary: &farrow_control::map::MemberEntry) {
         let cluster = self.cluster();
         let ledger = &cluster.node(primary.node).ledger;
         let words = ledger.extent_words(home).expect("it is the primary");
@@ -337,7 +358,7 @@ impl Run<'_> {
             *by_state.entry(state).or_insert(0) += extent_len;
             if word.state() == ExtentState::Open {
                 assert!(
-                    self.may_keep(word.owner(), primary.node),
+                    self.may_keep(home, &words, extent),
                     "extent {extent} of {home}: {word:?} has leaked"
                 );
             }
@@ -348,12 +369,23 @@ impl Run<'_> {
         assert!(usage.sealed <= of("sealed"), "more was appended to {home} than there is");
     }
 
-    /// Whether a client that has left may have left extents open: it stopped, its operations did, or it could not say so.
-    fn may_keep(&self, client: ClientId, node: farrow_layout::NodeId) -> bool {
+    /// Whether a client that has left may have left an extent open: it stopped, it could not say so; or an operation that
+    /// wrote there was not answered, or could not reach all members.
+    fn may_keep(&self, home: HomeId, words: &[ExtentWord], extent: usize) -> bool {
+        let reach = &self.cluster().reach;
+        let word = words[extent];
+        let client = word.owner();
+        // A grant is several extents in a row, and not all of them need to be used.
+        let same = |i: &usize| words[*i] == word;
+        let grant = (0..=extent).rev().take_while(same).chain((extent..words.len()).take_while(same));
+        let is_written = || grant.clone().any(|i| self.cluster().shadow.is_written(home, i as u64));
         let handle = self.handles.iter().find(|h| h.id == client).expect("extents belong to clients");
-        self.stopped.contains(&client)
-            || handle.unanswered.get() > 0
-            || !self.cluster().reach.has_session(client, node)
+        let members = &self.cluster().map.homes[usize::from(home.0)].members;
+        let could_write =
+            || handle.bell.is_some() && members.iter().all(|m| handle.reached.borrow().contains(&m.node));
+        reach.has_stopped(client)
+            || !reach.has_session(client, members[0].node)
+            || handle.unanswered.get() > 0 && (is_written() || !could_write())
     }
 
     fn tally(&self) -> Tally {

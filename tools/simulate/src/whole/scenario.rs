@@ -48,6 +48,8 @@ pub struct ClientPlan {
     pub deadline: Duration,
     /// Bytes of its pool.
     pub buffer_limit: usize,
+    /// It leaves when everything has come to rest; otherwise with verbs on their way.
+    pub lingers: bool,
 }
 
 /// One call of a client.
@@ -162,6 +164,10 @@ impl Scenario {
 
 /// Longer than any operation takes in virtual time, unless it waits for somebody who is gone.
 const LONG_DEADLINE: Duration = Duration::from_millis(1);
+/// Longer than anything takes, slow nodes included.
+pub(super) const PATIENCE: Duration = Duration::from_millis(20);
+/// Keys of a batch at the most.
+pub(super) const MOST_IN_BATCH: u64 = 5;
 /// A pool that no scenario exhausts.
 pub const AMPLE_BUFFERS: usize = 64 << 20;
 /// One arena: a batch of large values exhausts it.
@@ -208,6 +214,7 @@ impl Draw<'_> {
                 steps: (0..1 + self.pick(most)).map(|_| self.step(&weights, &keys, batches, &lens)).collect(),
                 cache_entries: self.of(&[0, 4, 256]),
                 deadline: self.deadline(is_timed),
+                lingers: !self.one_in(3),
                 buffer_limit: match is_wide {
                     true => self.of(&[TIGHT_BUFFERS, TIGHT_BUFFERS, AMPLE_BUFFERS]),
                     false if self.one_in(40) => 0,
@@ -300,7 +307,7 @@ impl Draw<'_> {
         let verb = verb.unwrap_or(Verb::Put);
         let can_batch =
             matches!(verb, Verb::Get | Verb::Exists | Verb::Put | Verb::PutIfAbsent | Verb::Delete);
-        let count = if can_batch && self.pick(6) < batches { 2 + self.pick(4) } else { 1 };
+        let count = if can_batch && self.pick(6) < batches { 2 + self.pick(MOST_IN_BATCH - 1) } else { 1 };
         let keys = (0..count).map(|_| self.pick(keys.len() as u64) as usize).collect();
         Step { verb, keys, len: self.of(lens) }
     }

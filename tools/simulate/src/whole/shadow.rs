@@ -6,7 +6,8 @@ use farrow_control::map::ClusterMap;
 use farrow_fabric_sim::{Access, AccessKind, Memory, Observer, World};
 use farrow_layout::*;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::rc::Rc;
 
 /// What the shadow knows. Clones are the same.
@@ -62,6 +63,10 @@ struct Known {
     published: BTreeMap<(HomeId, u64), Published>,
     /// Of each extent, what the primary's node knows.
     extents: BTreeMap<HomeId, Vec<ExtentWord>>,
+    /// Of each client and home, the extents that it was given together.
+    grants: BTreeMap<(ClientId, HomeId), Vec<Range<u64>>>,
+    /// Extents into which something was written, on any node.
+    written: BTreeSet<(HomeId, u64)>,
 }
 
 /// A slot, ordered.
@@ -87,6 +92,8 @@ impl Shadow {
             words: BTreeMap::new(),
             published: BTreeMap::new(),
             extents: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            written: BTreeSet::new(),
         })));
         world.observe(Watch(shadow.clone()));
         shadow
@@ -100,6 +107,27 @@ impl Shadow {
     /// What the primary's node knows of a home's extents from now on.
     pub(super) fn set_extents(&self, home: HomeId, words: Vec<ExtentWord>) {
         self.0.borrow_mut().extents.insert(home, words);
+    }
+
+    /// A client was given extents.
+    pub(super) fn note_grant(&self, client: ClientId, home: HomeId, extents: Range<u64>) {
+        self.0.borrow_mut().grants.entry((client, home)).or_default().push(extents);
+    }
+
+    /// How many grants a client got in a home that it never wrote into, at the most.
+    pub(super) fn most_wasted(&self) -> usize {
+        let known = self.0.borrow();
+        let is_wasted = |home, grant: &Range<u64>| grant.clone().all(|e| !known.written.contains(&(home, e)));
+        let wasted = known
+            .grants
+            .iter()
+            .map(|((_, home), grants)| grants.iter().filter(|grant| is_wasted(*home, grant)).count());
+        wasted.max().unwrap_or(0)
+    }
+
+    /// Whether anything was ever written into an extent.
+    pub(super) fn is_written(&self, home: HomeId, extent: u64) -> bool {
+        self.0.borrow().written.contains(&(home, extent))
     }
 
     /// What an entry says that a word named.
@@ -237,10 +265,12 @@ impl Known {
     }
 
     /// Bytes of blocks were written.
-    fn wrote_block(&self, access: &Access, at: Place, from: BlockAddr, memory: &Memory, len: usize) {
+    fn wrote_block(&mut self, access: &Access, at: Place, from: BlockAddr, memory: &Memory, len: usize) {
         let home = at.home;
         let (start, end) = (from.0, from.0 + len as u64);
         let client = self.clients[&access.client];
+        let extents = self.plan.extent_of(BlockAddr(start))..=self.plan.extent_of(BlockAddr(end - 1));
+        self.written.extend(extents.map(|extent| (home, extent)));
         // What was published stays as it is: whoever writes there writes the same.
         let mut covered = start;
         let own = |from: u64, to: u64| {
