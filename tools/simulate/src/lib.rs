@@ -8,7 +8,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod case;
+pub mod explore;
 pub mod home;
 pub mod sweep;
 
+pub use case::Case;
+pub use explore::{Ended, Explore, Explored};
 pub use sweep::{Sweep, Swept};

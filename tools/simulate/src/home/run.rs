@@ -8,13 +8,15 @@ use super::structure;
 use farrow_fabric_sim::{TaskId, World};
 use farrow_layout::RemoteAddr;
 use farrow_protocol::{Commit, Event, Events};
-use farrow_testkit::history::{History, Operation, Outcome, Recorder};
+use farrow_testkit::history::{Answer, History, Operation, Outcome, Recorder};
 use farrow_testkit::linear;
 use std::cell::RefCell;
 use std::rc::Rc;
 
 /// Events after which a run counts as one that does not end.
 const MOST_EVENTS: u64 = 2_000_000;
+/// The same where orders are searched: those are small.
+const MOST_STEPS: u64 = 20_000;
 
 /// What a run was.
 #[derive(Debug, Default)]
@@ -29,6 +31,8 @@ pub struct Report {
     pub failed: u64,
     /// Rare paths, and how often they were taken.
     pub seen: Vec<(Event, u64)>,
+    /// What the clients were told, and which operations came after which: equal for equal histories.
+    pub history: u64,
 }
 
 /// Runs a scenario in `world`.
@@ -44,7 +48,9 @@ pub fn run<C: Commit>(world: &World, commit: C, scenario: &Scenario) -> Report {
     let mut recorders: Vec<Rc<RefCell<Recorder>>> = Vec::new();
 
     let put = |key: &Name| Step { verb: Verb::Put, key: *key, cached: false };
-    finish(&cluster, new(), scenario.present.iter().map(put).collect(), &mut recorders);
+    let first = new();
+    let seen = first.seen();
+    finish(&cluster, first, scenario.present.iter().map(put).collect(), &mut recorders);
     if scenario.fault == Fault::Rot {
         rot(&cluster);
     }
@@ -52,12 +58,25 @@ pub fn run<C: Commit>(world: &World, commit: C, scenario: &Scenario) -> Report {
         .clients
         .iter()
         .map(|steps| {
-            let client = new();
+            let mut client = new();
+            if world.is_chosen() {
+                // So that even a client's only operation can be one on what it remembers.
+                client.tell(&seen);
+            }
             recorders.push(client.recorder());
             world.spawn(&client.fabric(), client.run(steps.clone()))
         })
         .collect();
+    if let (Fault::Stop { client, .. }, true) = (scenario.fault, world.is_chosen()) {
+        let task = tasks[client];
+        world.spawn_fault(move |world| world.stop(task));
+    }
+    world.search(true);
     go(world, &tasks, scenario.fault);
+    world.search(false);
+    if world.is_given_up() {
+        return Report::default();
+    }
 
     let mut names: Vec<Name> = scenario.present.clone();
     names.extend(scenario.clients.iter().flatten().map(|s| s.key));
@@ -84,12 +103,35 @@ pub fn run<C: Commit>(world: &World, commit: C, scenario: &Scenario) -> Report {
         unknown: count(Outcome::Unknown),
         events: world.trace().events(),
         failed: count(Outcome::Failed),
-        seen: seen(&cluster.events),
+        seen: paths(&cluster.events),
+        history: if world.is_chosen() { digest(&history) } else { 0 },
     }
 }
 
-fn seen(events: &Events) -> Vec<(Event, u64)> {
+fn paths(events: &Events) -> Vec<(Event, u64)> {
     events.seen().collect()
+}
+
+/// Of answers and of the order that the history shows, not of its times.
+fn digest(history: &History) -> u64 {
+    let operations = history.operations();
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut add = |part: u64| hash = (hash ^ part).wrapping_mul(0x0100_0000_01b3).rotate_left(23);
+    for operation in operations {
+        let returned = |other: &Operation| other.outcome.returned_ns().unwrap_or(u64::MAX);
+        add(match operation.outcome {
+            Outcome::Unknown => 1,
+            Outcome::Failed => 2,
+            Outcome::Ok { answer, .. } => match answer {
+                Answer::Value(value) => 16 + value.map_or(0, |v| v.0 + 1),
+                Answer::Present(is) | Answer::Deleted(Some(is)) => 3 + u64::from(is),
+                Answer::Applied | Answer::Deleted(None) => 5,
+                Answer::Refused => 6,
+            },
+        });
+        add(operations.iter().filter(|other| returned(other) < operation.invoked_ns).count() as u64);
+    }
+    hash
 }
 
 fn take(recorder: &Rc<RefCell<Recorder>>) -> History {
@@ -110,8 +152,11 @@ fn finish<C: Commit>(
 
 /// Lets everything happen that can, with the fault at its time.
 fn go(world: &World, tasks: &[TaskId], fault: Fault) {
-    for event in 0..MOST_EVENTS {
+    let most = if world.is_chosen() { MOST_STEPS } else { MOST_EVENTS };
+    for event in 0..most {
         match fault {
+            // There a fault is a step like any other, and standing still is what every order tries.
+            _ if world.is_chosen() => {}
             Fault::Stop { client, after } if event == after && !world.has_ended(tasks[client]) => {
                 world.stop(tasks[client]);
             }
@@ -120,7 +165,11 @@ fn go(world: &World, tasks: &[TaskId], fault: Fault) {
             _ => {}
         }
         if !world.step() {
+            if world.is_given_up() {
+                return;
+            }
             if let Fault::Pause { client, to, .. } = fault
+                && !world.is_chosen()
                 && event < to
             {
                 world.resume(tasks[client]);
@@ -131,7 +180,7 @@ fn go(world: &World, tasks: &[TaskId], fault: Fault) {
             return;
         }
     }
-    panic!("the run does not end: {MOST_EVENTS} events");
+    panic!("the run does not end: {most} events");
 }
 
 /// Flips a bit in the last byte of the first unit of each entry at the primary that a client wrote.

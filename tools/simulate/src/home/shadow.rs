@@ -1,7 +1,7 @@
 //! The shadow memory: knows for each slot which words it held on which node, and stops a run that breaks an invariant.
 
-use super::cluster::{Cluster, open_entry};
-use farrow_fabric_sim::{Access, AccessKind, Memory, Observer};
+use super::cluster::{Cluster, entry_touch, open_entry, slot_touch};
+use farrow_fabric_sim::{Access, AccessKind, Memory, Observer, Touch};
 use farrow_layout::*;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ impl Shadow {
             }
         }
         let (plan, nodes) = (cluster.plan, cluster.nodes.clone());
-        cluster.world.observe(Watch { shadow: shadow.clone(), plan, nodes, index });
+        cluster.world.observe(Watch { shadow: shadow.clone(), plan, nodes, index, looked_at: Vec::new() });
         shadow
     }
 
@@ -54,10 +54,12 @@ struct Watch {
     nodes: Vec<NodeId>,
     /// Slots by the address of their words.
     index: BTreeMap<u64, SlotAddr>,
+    looked_at: Vec<Touch>,
 }
 
 impl Observer for Watch {
     fn on_access(&mut self, access: &Access, memory: &Memory) {
+        self.looked_at.clear();
         match access.kind {
             AccessKind::Read { .. } | AccessKind::NotSwapped { .. } => {}
             AccessKind::Added { .. } => panic!("nobody adds in these protocols: {access:?}"),
@@ -69,10 +71,14 @@ impl Observer for Watch {
             }
         }
     }
+
+    fn looked_at(&self) -> &[Touch] {
+        &self.looked_at
+    }
 }
 
 impl Watch {
-    fn swapped(&self, node: NodeId, slot: SlotAddr, old: Word, new: Word, memory: &Memory) {
+    fn swapped(&mut self, node: NodeId, slot: SlotAddr, old: Word, new: Word, memory: &Memory) {
         let mut shadow = self.shadow.0.borrow_mut();
         let held = shadow.get_mut(&(node, slot.index)).expect("every slot of every node is known");
         assert_eq!(held.last(), Some(&old), "slot {} of {node}", slot.index.0);
@@ -84,6 +90,7 @@ impl Watch {
             "{new}: tentative words lie at the primary alone"
         );
         if !new.is_empty() {
+            self.looked_at.push(entry_touch(&self.plan, node, new));
             let entry = open_entry(&self.plan, memory, new);
             let (key, _) = entry.unwrap_or_else(|why| {
                 panic!("{new} names an entry that {node} does not hold, in slot {}: {why}", slot.index.0)
@@ -94,7 +101,7 @@ impl Watch {
         }
     }
 
-    fn wrote(&self, access: &Access, memory: &Memory, len: usize) {
+    fn wrote(&mut self, access: &Access, memory: &Memory, len: usize) {
         let blocks = self.plan.segment(0).block_bytes(BlockAddr(0)).0;
         if access.at.0 >= blocks {
             return;
@@ -104,6 +111,7 @@ impl Watch {
         let slot = *slot.unwrap_or_else(|| panic!("a WRITE to what is no committed word: {access:?}"));
         assert_eq!((len, access.node), (8, self.nodes[0]), "committed words are words, at the primary");
         let word = Word::from_raw(memory.word(access.at));
+        self.looked_at.extend(self.nodes.iter().map(|node| slot_touch(&self.plan, *node, slot)));
         self.shadow.assert_everywhere(&self.nodes, slot, word);
     }
 }
