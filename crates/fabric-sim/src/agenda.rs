@@ -2,7 +2,7 @@
 
 use crate::choices::{Choices, Point};
 use crate::sleep::Timer;
-use crate::{Pace, TaskId};
+use crate::{Lane, Pace, TaskId};
 use farrow_fabric::Nanos;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -24,8 +24,20 @@ pub(crate) enum Actor {
 pub(crate) enum Agenda {
     /// Any order: the actors and, for each lane, its speed.
     Any { ready: Vec<(Nanos, Actor)>, speeds: Option<Box<Speeds>> },
+    /// As the choices say, who see the lanes, in order.
+    Chosen { ready: Vec<(Lane, Actor)>, enabled: Vec<Lane> },
     /// In order of time; the second part of the key makes it unique and fair.
     Timed { due: BTreeMap<(Nanos, u64), Actor>, count: u64 },
+}
+
+/// What was taken from the agenda.
+pub(crate) enum Picked {
+    /// What happens next; under [`Pace::Chosen`] with its lane.
+    Next { due: Nanos, actor: Actor, lane: Option<Lane> },
+    /// Nothing can happen.
+    Nothing,
+    /// The choices want no more of this run.
+    GivenUp,
 }
 
 /// How fast each lane is. Lanes share few speeds: what matters is that they differ.
@@ -45,12 +57,19 @@ impl Agenda {
             Pace::Skewed => {
                 Agenda::Any { ready: Vec::new(), speeds: Some(Box::new(Speeds { of: [0; LANES], left: 0 })) }
             }
+            Pace::Chosen => Agenda::Chosen { ready: Vec::new(), enabled: Vec::new() },
             Pace::Timed(_) => Agenda::Timed { due: BTreeMap::new(), count: 0 },
         }
     }
 
-    pub(crate) fn add(&mut self, at: Nanos, actor: Actor) {
+    /// `lane` is asked for only where it matters.
+    pub(crate) fn add(&mut self, at: Nanos, actor: Actor, lane: impl FnOnce(&Actor) -> Lane) {
         match self {
+            Agenda::Chosen { ready, .. } => {
+                let lane = lane(&actor);
+                let index = ready.partition_point(|(other, _)| *other <= lane);
+                ready.insert(index, (lane, actor));
+            }
             Agenda::Any { ready, .. } => ready.push((at, actor)),
             Agenda::Timed { due, count } => {
                 *count += 1;
@@ -60,15 +79,26 @@ impl Agenda {
     }
 
     /// Takes what happens next. Its time is when it is due, which may be in the past.
-    pub(crate) fn pick(
-        &mut self,
-        choices: &mut dyn Choices,
-        allow: impl Fn(&Actor) -> bool,
-    ) -> Option<(Nanos, Actor)> {
+    pub(crate) fn pick(&mut self, choices: &mut dyn Choices, allow: impl Fn(&Actor) -> bool) -> Picked {
         match self {
+            Agenda::Chosen { ready, enabled } => {
+                enabled.clear();
+                enabled.extend(ready.iter().filter(|(_, actor)| allow(actor)).map(|(lane, _)| *lane));
+                if enabled.is_empty() {
+                    return Picked::Nothing;
+                }
+                let Some(chosen) = choices.step(enabled) else { return Picked::GivenUp };
+                let lane = enabled[chosen];
+                let index = ready.iter().position(|(other, _)| *other == lane).expect("it is enabled");
+                let (lane, actor) = ready.remove(index);
+                Picked::Next { due: Nanos(0), actor, lane: Some(lane) }
+            }
             Agenda::Timed { due, .. } => {
-                let key = *due.iter().find(|(_, actor)| allow(actor))?.0;
-                Some((key.0, due.remove(&key)?))
+                let Some(key) = due.iter().find(|(_, actor)| allow(actor)).map(|(key, _)| *key) else {
+                    return Picked::Nothing;
+                };
+                let actor = due.remove(&key).expect("it was just found");
+                Picked::Next { due: key.0, actor, lane: None }
             }
             Agenda::Any { ready, speeds } => {
                 let allowed = |r: &(Nanos, Actor)| allow(&r.1);
@@ -78,7 +108,7 @@ impl Agenda {
                 let speed = |r: &(Nanos, Actor)| speeds.as_ref().map_or(1, |s| s.of(&r.1));
                 let total: u64 = ready.iter().filter(|r| allowed(r)).map(speed).sum();
                 if total == 0 {
-                    return None;
+                    return Picked::Nothing;
                 }
                 let mut left = if total == 1 { 0 } else { choices.below(total, Point::Next) };
                 let index = ready.iter().position(|r| {
@@ -89,7 +119,8 @@ impl Agenda {
                     left = left.saturating_sub(speed(r));
                     here
                 });
-                Some(ready.remove(index.expect("the draw is below the sum")))
+                let (due, actor) = ready.remove(index.expect("the draw is below the sum"));
+                Picked::Next { due, actor, lane: None }
             }
         }
     }

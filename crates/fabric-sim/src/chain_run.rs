@@ -31,6 +31,8 @@ pub(crate) struct ChainRun {
     /// `None` once the client has been told, or is no more.
     pub(crate) waiting: Option<Rc<Waiting>>,
     pub(crate) has_begun: bool,
+    /// The step that brought it where it is: that posted it, or that put its answer on the wire.
+    pub(crate) cause: u64,
     pub(crate) answers: Answers,
     verbs: VecDeque<VerbRun>,
     /// Local memory of verbs that are done: pinned until the client is told.
@@ -66,6 +68,7 @@ impl ChainRun {
         ChainRun {
             waiting: Some(Rc::default()),
             has_begun: false,
+            cause: 0,
             answers: Answers::new(),
             verbs: verbs.collect(),
             done: Vec::new(),
@@ -111,6 +114,12 @@ impl ChainRun {
         }
         let len = pieces.last().map_or(0, |(start, end)| end - start);
         (is_atomic, is_first, len)
+    }
+
+    /// Where the next verb reaches, all of it: whichever of its pieces comes next.
+    pub(crate) fn reach(&self) -> (RemoteAddr, usize) {
+        let verb = &self.verbs[0].verb;
+        (verb.at(), verb.len())
     }
 
     /// Executes the piece that was prepared.

@@ -1,5 +1,6 @@
 //! The one source of every decision in a run.
 
+use crate::{Done, Lane};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -24,6 +25,19 @@ pub enum Point {
 pub trait Choices {
     /// A number below `count`, which is at least 1.
     fn below(&mut self, count: u64, point: Point) -> u64;
+
+    /// Which of these steps happens next, under [`Pace::Chosen`](crate::Pace::Chosen); they are in order and at least
+    /// one. `None` gives the run up: the world stands still from then on.
+    fn step(&mut self, enabled: &[Lane]) -> Option<usize> {
+        let count = enabled.len() as u64;
+        Some(if count == 1 { 0 } else { self.below(count, Point::Next) as usize })
+    }
+
+    /// The step that was chosen has been taken.
+    fn done(&mut self, _: &Done<'_>) {}
+
+    /// From here on the order is what the run is about, or no longer is.
+    fn search(&mut self, _is_on: bool) {}
 }
 
 /// Choices drawn from a seed (SplitMix64), the same on every machine and in every release.

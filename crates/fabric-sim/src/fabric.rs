@@ -65,7 +65,7 @@ impl Fabric for SimFabric {
     }
 
     fn sleep_until(&self, at: Nanos) -> SimSleep {
-        SimSleep { shared: self.0.shared.clone(), at, timer: None }
+        SimSleep { shared: self.0.shared.clone(), client: self.0.client, at, timer: None }
     }
 
     fn random(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! A node's memory, and who looks on while it is used.
 
+use crate::Touch;
 use farrow_fabric::Nanos;
 use farrow_layout::{NodeId, RemoteAddr};
 
@@ -99,4 +100,9 @@ pub enum AccessKind {
 pub trait Observer {
     /// Called after every piece of every verb, with the memory as it is then.
     fn on_access(&mut self, access: &Access, memory: &Memory);
+
+    /// What the last call looked at besides what was accessed: a search must not take it for independent of writes there.
+    fn looked_at(&self) -> &[Touch] {
+        &[]
+    }
 }

@@ -32,6 +32,9 @@ pub enum Pace {
     Even,
     /// As `Even`, but each link and task has a speed of its own that changes now and then: some nearly stand still.
     Skewed,
+    /// Any event that is possible, as the choices say who are told what each of them is: for an explorer, and for runs that
+    /// it has found. Time stands still, and a timer may go off at any moment.
+    Chosen,
     /// The one that is due first.
     Timed(CostModel),
 }

@@ -8,14 +8,24 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 /// A timer on the agenda.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Timer {
+    /// Whose, and which of its timers.
+    pub(crate) client: usize,
+    pub(crate) number: usize,
+    /// The step that set it.
+    pub(crate) cause: u64,
     pub(crate) has_fired: Cell<bool>,
     pub(crate) is_cancelled: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Timer {
+    pub(crate) fn new(client: usize, number: usize, cause: u64) -> Timer {
+        let (has_fired, is_cancelled) = (Cell::new(false), Cell::new(false));
+        Timer { client, number, cause, has_fired, is_cancelled, waker: RefCell::default() }
+    }
+
     pub(crate) fn fire(&self) {
         self.has_fired.set(true);
         if let Some(waker) = self.waker.borrow_mut().take() {
@@ -27,6 +37,7 @@ impl Timer {
 /// See [`farrow_fabric::Fabric::sleep_until`].
 pub struct SimSleep {
     pub(crate) shared: Shared,
+    pub(crate) client: usize,
     pub(crate) at: Nanos,
     pub(crate) timer: Option<Rc<Timer>>,
 }
@@ -43,8 +54,7 @@ impl Future for SimSleep {
             return Poll::Pending;
         }
         if self.timer.is_none() {
-            let timer = Rc::<Timer>::default();
-            self.shared.borrow_mut().add_timer(self.at, timer.clone());
+            let timer = self.shared.borrow_mut().add_timer(self.client, self.at);
             self.timer = Some(timer);
         }
         let timer = self.timer.as_ref().expect("just made");

@@ -1,11 +1,13 @@
 //! The world's state: nodes, links, tasks, the agenda. Nothing here polls, wakes into or drops a client's code.
 
-use crate::agenda::{Actor, Agenda};
+use crate::agenda::{Actor, Agenda, Picked};
 use crate::chain_run::{ChainRun, Waiting};
 use crate::choices::{Choices, Point};
 use crate::sleep::Timer;
 use crate::task::{Task, Woken};
-use crate::{Access, AccessKind, CostModel, Memory, Observer, Options, Pace, TaskId, Trace, TraceLine};
+use crate::watch::Watch;
+use crate::{Access, AccessKind, CostModel, Lane, LaneKind, Memory, Observer};
+use crate::{Options, Pace, TaskId, Touch, Trace, TraceLine};
 use farrow_fabric::{Answers, Effect, Nanos, TotalsCell, VerbError, Why};
 use farrow_layout::NodeId;
 use std::cell::RefCell;
@@ -30,6 +32,12 @@ pub(crate) struct State {
     pub(crate) swaps: u64,
     pub(crate) trace: Trace,
     pub(crate) observer: Option<Box<dyn Observer>>,
+    /// What the present step does, for choices that want to know.
+    pub(crate) watch: Option<Watch>,
+    /// The choices have given the run up.
+    pub(crate) is_given_up: bool,
+    /// How many timers each client has had.
+    timers: Vec<usize>,
 }
 
 pub(crate) struct Node {
@@ -88,13 +96,16 @@ impl State {
             swaps: 0,
             trace: Trace::new(options.record),
             observer: None,
+            watch: (options.pace == Pace::Chosen).then(Watch::default),
+            is_given_up: false,
+            timers: Vec::new(),
         }
     }
 
     fn cost(&self) -> Option<CostModel> {
         match self.options.pace {
             Pace::Timed(cost) => Some(cost),
-            Pace::Even | Pace::Skewed => None,
+            Pace::Even | Pace::Skewed | Pace::Chosen => None,
         }
     }
 
@@ -131,17 +142,41 @@ impl State {
         self.links.len() - 1
     }
 
-    pub(crate) fn add_timer(&mut self, at: Nanos, timer: Rc<Timer>) {
-        self.agenda.add(at, Actor::Fire(timer));
+    pub(crate) fn add_timer(&mut self, client: usize, at: Nanos) -> Rc<Timer> {
+        if self.timers.len() <= client {
+            self.timers.resize(client + 1, 0);
+        }
+        self.timers[client] += 1;
+        let cause = self.watch.as_ref().map_or(0, Watch::number);
+        let timer = Rc::new(Timer::new(client, self.timers[client], cause));
+        self.schedule(at, Actor::Fire(timer.clone()));
+        timer
+    }
+
+    fn schedule(&mut self, at: Nanos, actor: Actor) {
+        let (links, tasks) = (&self.links, &self.tasks);
+        self.agenda.add(at, actor, |actor| match actor {
+            Actor::Execute(link) => Lane::new(LaneKind::Execute, links[*link].client, *link),
+            Actor::Answer(link) => Lane::new(LaneKind::Answer, links[*link].client, *link),
+            Actor::Fire(timer) => Lane::new(LaneKind::Fire, timer.client, timer.number),
+            Actor::Poll(id) => {
+                let task = &tasks[id.0];
+                let kind = if task.is_fault { LaneKind::Fault } else { LaneKind::Poll };
+                Lane::new(kind, task.fabric, id.0)
+            }
+        });
     }
 
     /// Puts tasks that were woken on the agenda.
     pub(crate) fn note_woken(&mut self) {
         for id in self.woken.take() {
             let task = &mut self.tasks[id.0];
+            if let Some(watch) = &self.watch {
+                task.woken_by.push(watch.number());
+            }
             if !task.is_on_agenda && !task.has_ended {
                 task.is_on_agenda = true;
-                self.agenda.add(self.now, Actor::Poll(id));
+                self.schedule(self.now, Actor::Poll(id));
             }
         }
     }
@@ -154,9 +189,25 @@ impl State {
             Actor::Poll(id) => !without_tasks && !tasks[id.0].is_paused,
             Actor::Fire(_) | Actor::Execute(_) | Actor::Answer(_) => true,
         };
-        let (due, actor) = self.agenda.pick(self.choices.as_mut(), allow)?;
+        let (due, actor, lane) = match self.agenda.pick(self.choices.as_mut(), allow) {
+            Picked::Next { due, actor, lane } => (due, actor, lane),
+            Picked::Nothing => return None,
+            Picked::GivenUp => {
+                self.is_given_up = true;
+                return None;
+            }
+        };
+        if let (Some(watch), Some(lane)) = (&mut self.watch, lane) {
+            watch.begin(lane);
+            match &actor {
+                Actor::Poll(id) => watch.causes(self.tasks[id.0].woken_by.drain(..)),
+                Actor::Fire(timer) => watch.causes([timer.cause]),
+                Actor::Execute(_) | Actor::Answer(_) => {}
+            }
+        }
         self.now = match self.options.pace {
             Pace::Timed(_) => self.now.max(due),
+            Pace::Chosen => self.now,
             // A timer takes the clock along; everything else just takes a moment.
             Pace::Even | Pace::Skewed => match actor {
                 Actor::Fire(_) => Nanos(self.now.0 + 1).max(due),
@@ -178,7 +229,9 @@ impl State {
             let link = &mut self.links[link];
             link.last_arrival = link.last_arrival.max(arrival);
         }
-        for chain in chains {
+        let cause = self.watch.as_ref().map_or(0, Watch::number);
+        for mut chain in chains {
+            chain.cause = cause;
             let why = match self.links[link].standing {
                 Standing::Up | Standing::WrongKey => {
                     self.links[link].chains.push_back(chain);
@@ -204,7 +257,7 @@ impl State {
         }
         state.is_executing = true;
         let arrival = state.last_arrival.max(self.now);
-        self.agenda.add(arrival, Actor::Execute(link));
+        self.schedule(arrival, Actor::Execute(link));
     }
 
     /// Executes the next piece of a link's first chain.
@@ -226,6 +279,7 @@ impl State {
                 done_at = Nanos(node.nic_free.max(self.now).0 + cost.service_ns(is_atomic, is_first, len));
                 node.nic_free = done_at;
             }
+            let (reach, reach_len) = chain.reach();
             let executed = chain.execute(&mut node.memory);
             let access = Access {
                 now: self.now,
@@ -239,6 +293,13 @@ impl State {
             if let Some(observer) = &mut self.observer {
                 observer.on_access(&access, &node.memory);
             }
+            if let Some(watch) = &mut self.watch {
+                watch.causes([chain.cause]);
+                let is_write = !matches!(access.kind, AccessKind::Read { .. });
+                watch.touch(Touch { node: access.node, at: reach, len: reach_len as u32, is_write });
+                let looked_at = self.observer.as_ref().map_or(&[][..], |o| o.looked_at());
+                looked_at.iter().for_each(|t| watch.touch(*t));
+            }
             self.trace.push(TraceLine::Access(access), digest);
         }
         if chain.is_executed() {
@@ -249,14 +310,15 @@ impl State {
         let state = &mut self.links[link];
         if !state.chains.is_empty() {
             state.is_executing = true;
-            self.agenda.add(done_at, Actor::Execute(link));
+            self.schedule(done_at, Actor::Execute(link));
         }
     }
 
-    fn answer_later(&mut self, link: usize, chain: ChainRun, answer: Result<Answers, VerbError>) {
+    fn answer_later(&mut self, link: usize, mut chain: ChainRun, answer: Result<Answers, VerbError>) {
         if chain.waiting.is_none() {
             return;
         }
+        chain.cause = self.watch.as_ref().map_or(0, Watch::number);
         let mut at = self.now;
         if let Some(cost) = self.cost() {
             let returned =
@@ -268,7 +330,7 @@ impl State {
         state.answers.push_back((chain, answer));
         if !state.is_answering {
             state.is_answering = true;
-            self.agenda.add(at, Actor::Answer(link));
+            self.schedule(at, Actor::Answer(link));
         }
     }
 
@@ -278,15 +340,18 @@ impl State {
         let state = &mut self.links[link];
         state.is_answering = false;
         let (mut chain, answer) = state.answers.pop_front()?;
+        if let Some(watch) = &mut self.watch {
+            watch.causes([chain.cause]);
+        }
         if answer.is_err() && state.standing != Standing::Down {
             state.standing = Standing::Down;
             state.totals.update(|t| t.links_lost += 1);
         }
+        let client = state.client;
         if !state.answers.is_empty() {
             state.is_answering = true;
-            self.agenda.add(now, Actor::Answer(link));
+            self.schedule(now, Actor::Answer(link));
         }
-        let client = state.client;
         let line = TraceLine::Answered { now, client, link };
         self.trace.push(line, [3, client as u64, link as u64, now.0]);
         Some((chain.orphan()?, answer))

@@ -43,6 +43,10 @@ pub(crate) struct Task {
     pub(crate) is_on_agenda: bool,
     pub(crate) is_paused: bool,
     pub(crate) has_ended: bool,
+    /// It stands for a fault.
+    pub(crate) is_fault: bool,
+    /// Steps that woke it since it was polled last.
+    pub(crate) woken_by: Vec<u64>,
     pub(crate) waker: Waker,
 }
 
@@ -55,6 +59,15 @@ impl Task {
     ) -> Task {
         let waker = Waker::from(Arc::new(TaskWaker { task: id, woken: woken.clone() }));
         waker.wake_by_ref();
-        Task { future: Some(future), fabric, is_on_agenda: false, is_paused: false, has_ended: false, waker }
+        Task {
+            future: Some(future),
+            fabric,
+            is_on_agenda: false,
+            is_paused: false,
+            has_ended: false,
+            is_fault: false,
+            woken_by: Vec::new(),
+            waker,
+        }
     }
 }

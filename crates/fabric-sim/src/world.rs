@@ -4,7 +4,7 @@ use crate::agenda::Actor;
 use crate::choices::{Choices, Point};
 use crate::state::{Shared, State};
 use crate::task::Task;
-use crate::{Memory, Observer, Options, SimFabric, TaskId, Trace};
+use crate::{Mark, Memory, Observer, Options, Pace, SimFabric, TaskId, Touch, Trace};
 use farrow_fabric::{Nanos, Why};
 use farrow_layout::{NodeId, RemoteAddr};
 use std::cell::{Ref, RefCell};
@@ -44,15 +44,64 @@ impl World {
         id
     }
 
+    /// Adds a fault that happens at some time: under [`Pace::Chosen`] at any point, by default after everything else.
+    pub fn spawn_fault(&self, fault: impl FnOnce(&World) + 'static) -> TaskId {
+        let world = self.clone();
+        let mut state = self.0.borrow_mut();
+        let id = TaskId(state.tasks.len());
+        let mut task = Task::new(id, usize::MAX, &state.woken, Box::pin(async move { fault(&world) }));
+        task.is_fault = true;
+        state.tasks.push(task);
+        id
+    }
+
+    /// Whether an explorer chooses the order, step by step.
+    pub fn is_chosen(&self) -> bool {
+        self.0.borrow().options.pace == Pace::Chosen
+    }
+
+    /// Says what the orders that an explorer tries are about: from `true` to `false`, and only there, it branches.
+    pub fn search(&self, is_on: bool) {
+        self.0.borrow_mut().choices.search(is_on);
+    }
+
+    /// Whether the choices have given this run up: it shows nothing that another does not.
+    pub fn is_given_up(&self) -> bool {
+        self.0.borrow().is_given_up
+    }
+
+    /// A client says that an operation begins or ends within the present step.
+    pub fn mark(&self, mark: Mark) {
+        if let Some(watch) = &mut self.0.borrow_mut().watch {
+            watch.mark(mark);
+        }
+    }
+
+    /// A test says that it looks at memory within the present step, past all links.
+    pub fn looks_at(&self, touch: Touch) {
+        if let Some(watch) = &mut self.0.borrow_mut().watch {
+            watch.touch(touch);
+        }
+    }
+
     /// Lets the next event happen; `false` when nothing can happen any more.
     pub fn step(&self) -> bool {
-        let next = self.0.borrow_mut().next(false);
-        next.map(|actor| self.act(actor)).is_some()
+        self.take(false)
     }
 
     pub(crate) fn step_without_tasks(&self) -> bool {
-        let next = self.0.borrow_mut().next(true);
-        next.map(|actor| self.act(actor)).is_some()
+        self.take(true)
+    }
+
+    fn take(&self, without_tasks: bool) -> bool {
+        let next = self.0.borrow_mut().next(without_tasks);
+        let Some(actor) = next else { return false };
+        self.act(actor);
+        let state = &mut *self.0.borrow_mut();
+        if let Some(watch) = &mut state.watch {
+            state.choices.done(&watch.done());
+        }
+        true
     }
 
     /// Lets events happen until nothing can any more, but at most `most` of them; whether it came to rest.

@@ -9,6 +9,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod case;
+pub mod explore;
 pub mod home;
 #[cfg(farrow_mutants)]
 pub mod mutants;
@@ -16,5 +18,7 @@ pub mod region;
 pub mod sweep;
 pub mod whole;
 
+pub use case::Case;
+pub use explore::{Ended, Explore, Explored};
 pub use sweep::{Family, Sweep, Swept, Tally};
 pub use whole::Whole;

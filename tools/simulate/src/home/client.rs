@@ -8,10 +8,13 @@ use farrow_fabric::{Effect, Fabric, Meter};
 use farrow_fabric_sim::SimFabric;
 use farrow_layout::*;
 use farrow_protocol::*;
-use farrow_testkit::history::{Answer, Kind, Recorder, ValueId};
+use farrow_testkit::history::{Answer, Kind, Recorder, Ticket, ValueId};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+
+/// The slot and version of each key as a client saw it last, with the value of that version.
+pub type Seen = Rc<RefCell<BTreeMap<Name, (Found, ValueId)>>>;
 
 /// One client of a run.
 pub struct Client<C> {
@@ -20,8 +23,7 @@ pub struct Client<C> {
     place: Place,
     commit: C,
     recorder: Rc<RefCell<Recorder>>,
-    /// The slot and version of each key as this client saw it last, with the value of that version.
-    cache: BTreeMap<Name, (Found, ValueId)>,
+    cache: Seen,
     sequence: u64,
 }
 
@@ -34,13 +36,23 @@ impl<C: Commit> Client<C> {
             commit,
             recorder: Rc::new(RefCell::new(Recorder::new(place.id))),
             place,
-            cache: BTreeMap::new(),
+            cache: Seen::default(),
             sequence: 0,
         }
     }
 
     pub fn recorder(&self) -> Rc<RefCell<Recorder>> {
         self.recorder.clone()
+    }
+
+    /// What it has seen, as it goes on.
+    pub fn seen(&self) -> Seen {
+        self.cache.clone()
+    }
+
+    /// Tells it what another client has seen.
+    pub fn tell(&mut self, seen: &Seen) {
+        self.cache.borrow_mut().clone_from(&seen.borrow());
     }
 
     pub fn fabric(&self) -> SimFabric {
@@ -58,9 +70,7 @@ impl<C: Commit> Client<C> {
     }
 
     pub async fn step(&mut self, step: Step) {
-        let id = self.place.id;
-        self.cluster.world.note(|| format!("client {id} begins {step:?}"));
-        let seen = self.cache.get(&step.key).copied();
+        let seen = self.cache.borrow().get(&step.key).copied();
         let known = seen.filter(|_| step.cached).map(|(found, _)| found);
         match (step.verb, seen) {
             (Verb::Get, _) => self.get(step.key, known).await,
@@ -96,35 +106,30 @@ impl<C: Commit> Client<C> {
 
     async fn get(&mut self, name: Name, known: Known) {
         let key = self.cluster.key(name);
-        let ticket = self.recorder.borrow_mut().invoke(key, Kind::Get, self.cluster.tick());
+        let ticket = self.begins(key, Kind::Get);
         let (commit, views) = (self.commit, &*self.place.views);
         match self.with(key, async |cx| get_through(cx, views, commit, known, &Target::Pool).await).await {
             Ok(GetOutcome::Present(value, found)) => {
                 self.check(key, found);
                 let value = value.with(value_id);
-                self.cache.insert(name, (found, value));
-                let mut recorder = self.recorder.borrow_mut();
-                recorder.complete(ticket, Answer::Value(Some(value)), self.cluster.tick());
+                self.cache.borrow_mut().insert(name, (found, value));
+                self.ends(ticket, Answer::Value(Some(value)));
             }
-            Ok(GetOutcome::Absent) => {
-                let mut recorder = self.recorder.borrow_mut();
-                recorder.complete(ticket, Answer::Value(None), self.cluster.tick());
-            }
+            Ok(GetOutcome::Absent) => self.ends(ticket, Answer::Value(None)),
             Err(failure) => self.failed(ticket, &failure),
         }
     }
 
     async fn exists(&mut self, name: Name, known: Known) {
         let key = self.cluster.key(name);
-        let ticket = self.recorder.borrow_mut().invoke(key, Kind::Exists, self.cluster.tick());
+        let ticket = self.begins(key, Kind::Exists);
         let (commit, views) = (self.commit, &*self.place.views);
         match self.with(key, async |cx| exists_through(cx, views, commit, known).await).await {
             Ok(found) => {
                 if let Some(found) = found {
                     self.check(key, found);
                 }
-                let answer = Answer::Present(found.is_some());
-                self.recorder.borrow_mut().complete(ticket, answer, self.cluster.tick());
+                self.ends(ticket, Answer::Present(found.is_some()));
             }
             Err(failure) => self.failed(ticket, &failure),
         }
@@ -132,8 +137,8 @@ impl<C: Commit> Client<C> {
 
     async fn put(&mut self, name: Name, known: Known, condition: Condition, read: Option<ValueId>) {
         let key = self.cluster.key(name);
-        self.cluster.values.set(self.cluster.values.get() + 1);
-        let value = ValueId(self.cluster.values.get());
+        self.sequence += 1;
+        let value = self.cluster.next_value(self.place.id, self.sequence);
         let kind = match (condition, read) {
             (Condition::Always, _) => Kind::Put { value },
             (Condition::IfAbsent, _) => Kind::PutIfAbsent { value },
@@ -146,7 +151,6 @@ impl<C: Commit> Client<C> {
         let bytes = value.0.to_le_bytes().repeat(1 + (value.0 % 5) as usize * 3);
         let place = &self.place;
         let room = place.appender.reserve(entry_len(key.len(), bytes.len())).expect("few enough values");
-        self.sequence += 1;
         let entry = Entry {
             client: ClientId(place.id),
             sequence: self.sequence,
@@ -156,7 +160,7 @@ impl<C: Commit> Client<C> {
         };
         let staged =
             Staged::build(place.fabric.buffers(), &room, &entry, key, &StagedValue::Bytes(&bytes)).unwrap();
-        let ticket = self.recorder.borrow_mut().invoke(key, kind, self.cluster.tick());
+        let ticket = self.begins(key, kind);
         let (commit, views, mut unused) = (self.commit, &*self.place.views, false);
         let outcome = self
             .with(key, async |cx| {
@@ -169,7 +173,7 @@ impl<C: Commit> Client<C> {
         let answer = match outcome {
             Ok(PutOutcome::Done(found)) => {
                 self.check(key, found);
-                self.cache.insert(name, (found, value));
+                self.cache.borrow_mut().insert(name, (found, value));
                 Answer::Applied
             }
             Ok(PutOutcome::Overwritten { .. }) => Answer::Applied,
@@ -185,13 +189,13 @@ impl<C: Commit> Client<C> {
             }
             Err(failure) => return self.failed(ticket, &failure),
         };
-        self.recorder.borrow_mut().complete(ticket, answer, self.cluster.tick());
+        self.ends(ticket, answer);
     }
 
     async fn delete(&mut self, name: Name, known: Known, version: Option<(Word, ValueId)>) {
         let key = self.cluster.key(name);
         let kind = version.map_or(Kind::Delete, |(_, read)| Kind::DeleteIfVersion { read });
-        let ticket = self.recorder.borrow_mut().invoke(key, kind, self.cluster.tick());
+        let ticket = self.begins(key, kind);
         let (commit, views, word) = (self.commit, &*self.place.views, version.map(|(word, _)| word));
         let answer =
             match self.with(key, async |cx| delete_through(cx, views, commit, known, word).await).await {
@@ -205,26 +209,52 @@ impl<C: Commit> Client<C> {
                 }
                 Err(failure) => return self.failed(ticket, &failure),
             };
-        self.recorder.borrow_mut().complete(ticket, answer, self.cluster.tick());
+        self.ends(ticket, answer);
     }
 
     /// What was answered is on every replica, and of this key.
     fn check(&self, key: &[u8], found: Found) {
-        self.shadow.assert_everywhere(found.slot, found.word);
         let last = *self.cluster.coordinator.nodes().last().expect("a home");
+        self.cluster.looks_at(found.slot, found.word, last);
+        self.shadow.assert_everywhere(found.slot, found.word);
         let (named, _) = self.cluster.entry(last, found.word).unwrap();
         assert_eq!(named, key, "{found:?} names another key's entry");
     }
 
-    fn failed(&self, ticket: farrow_testkit::history::Ticket, failure: &Failure) {
+    fn begins(&self, key: &[u8], kind: Kind) -> Ticket {
+        let id = self.place.id;
+        self.cluster.world.note(|| said(id, &format!("{kind} of {}", String::from_utf8_lossy(key))));
+        self.recorder.borrow_mut().invoke(key, kind, self.cluster.called())
+    }
+
+    fn ends(&self, ticket: Ticket, answer: Answer) {
+        let id = self.place.id;
+        self.cluster.world.note(|| said(id, &format!("-> {answer}")));
+        self.recorder.borrow_mut().complete(ticket, answer, self.cluster.returned());
+    }
+
+    fn failed(&self, ticket: Ticket, failure: &Failure) {
         // Nothing else may fail here: there is always another view, and so few clients never keep each other from ending.
         assert!(may_fail(&failure.error), "client {}: {failure:?}", self.place.id);
+        let id = self.place.id;
+        self.cluster.world.note(|| said(id, &format!("-> failed, effect {:?}", failure.effect)));
         let mut recorder = self.recorder.borrow_mut();
         match failure.effect {
             Effect::None => recorder.fail(ticket),
             Effect::Maybe => recorder.unknown(ticket),
         }
     }
+}
+
+/// What a client says in the trace.
+fn said(client: u32, what: &str) -> String {
+    format!("client {client}: {what}")
+}
+
+/// Who says what, in a line of the trace that a client put there.
+pub fn heard(note: &str) -> Option<(u32, &str)> {
+    let (client, what) = note.strip_prefix("client ")?.split_once(": ")?;
+    Some((client.parse().ok()?, what))
 }
 
 fn value_id(bytes: &[u8]) -> ValueId {

@@ -3,9 +3,10 @@
 use super::coordinator::{ClientViews, Coordinator};
 use super::keys::{Keys, keys};
 use super::scenario::{Name, Table};
-use farrow_fabric_sim::{SimFabric, World};
+use farrow_fabric_sim::{Mark, SimFabric, Touch, World};
 use farrow_layout::*;
 use farrow_protocol::{Appender, Events, Extent};
+use farrow_testkit::history::ValueId;
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -100,9 +101,38 @@ impl Cluster {
         Place { id, fabric, views, appender: Appender::new(extent) }
     }
 
-    pub fn tick(&self) -> u64 {
+    /// The time at which an operation is called.
+    pub fn called(&self) -> u64 {
+        self.world.mark(Mark::Called);
+        self.tick()
+    }
+
+    /// The time at which an operation returns.
+    pub fn returned(&self) -> u64 {
+        self.world.mark(Mark::Returned);
+        self.tick()
+    }
+
+    fn tick(&self) -> u64 {
         self.clock.set(self.clock.get() + 1);
         self.clock.get()
+    }
+
+    /// The name of the next value. Where orders are searched it must not depend on who comes first.
+    pub fn next_value(&self, client: u32, sequence: u64) -> ValueId {
+        if self.world.is_chosen() {
+            return ValueId(u64::from(client) * 100 + sequence);
+        }
+        self.values.set(self.values.get() + 1);
+        ValueId(self.values.get())
+    }
+
+    /// Says that the present step looks at a slot on all nodes, and at the entry of `word` on one of them.
+    pub fn looks_at(&self, slot: SlotAddr, word: Word, node: NodeId) {
+        for node in &self.nodes {
+            self.world.looks_at(slot_touch(&self.plan, *node, slot));
+        }
+        self.world.looks_at(entry_touch(&self.plan, node, word));
     }
 
     pub fn slots(&self) -> impl Iterator<Item = SlotAddr> + use<> {
@@ -184,4 +214,15 @@ pub fn open_entry(
     let len = plan.entry_read_len(word.pointer(), class).expect("a word within the blocks");
     let bytes = memory.bytes(plan.segment(0).entry(word.pointer()), len);
     EntryHeader::open(bytes).map(|(_, key, value)| (key.to_vec(), value.to_vec()))
+}
+
+/// A look at a slot's word.
+pub fn slot_touch(plan: &Plan, node: NodeId, slot: SlotAddr) -> Touch {
+    Touch { node, at: plan.segment(0).slot(slot), len: 8, is_write: false }
+}
+
+/// A look at the entry that `word` names.
+pub fn entry_touch(plan: &Plan, node: NodeId, word: Word) -> Touch {
+    let len = word.class().and_then(|class| plan.entry_read_len(word.pointer(), class)).unwrap_or(0);
+    Touch { node, at: plan.segment(0).entry(word.pointer()), len: len as u32, is_write: false }
 }

@@ -6,17 +6,21 @@ mod coordinator;
 mod keys;
 mod run;
 mod scenario;
+mod scope;
 mod shadow;
 mod structure;
 
 pub use run::{Report, run};
-pub use scenario::{Fault, Name, Scenario, Step, Table, Verb, When};
+pub use scenario::{Fault, Name, Scenario, Step, Table, Verb, When, options};
+pub use scope::Scope;
 
 use farrow_fabric_sim::{Seed, World};
 use farrow_protocol::{Colocated, Event, Snapshot};
+use serde::{Deserialize, Serialize};
 
 /// Which commit protocol runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// Farrow's.
     Colocated,
@@ -77,9 +81,22 @@ pub fn world(seed: u64, record: bool) -> World {
 /// # Panics
 /// When an oracle objects.
 pub fn run_drawn(world: &World, protocol: Protocol) -> Report {
-    let scenario = Scenario::draw(world, protocol.max_copies(), protocol.survives_stops());
+    let scenario = draw(world, protocol);
+    run_as(world, protocol, &scenario)
+}
+
+/// Draws a scenario of `world`'s choices.
+pub fn draw(world: &World, protocol: Protocol) -> Scenario {
+    Scenario::draw(world, protocol.max_copies(), protocol.survives_stops())
+}
+
+/// Runs `scenario` under a protocol that is known by name.
+///
+/// # Panics
+/// When an oracle objects.
+pub fn run_as(world: &World, protocol: Protocol, scenario: &Scenario) -> Report {
     match protocol {
-        Protocol::Colocated => run(world, Colocated, &scenario),
-        Protocol::Snapshot => run(world, Snapshot, &scenario),
+        Protocol::Colocated => run(world, Colocated, scenario),
+        Protocol::Snapshot => run(world, Snapshot, scenario),
     }
 }

@@ -9,13 +9,15 @@ use super::structure;
 use farrow_fabric_sim::{TaskId, World};
 use farrow_layout::RemoteAddr;
 use farrow_protocol::{Commit, Event, Events};
-use farrow_testkit::history::{History, Operation, Outcome, Recorder};
+use farrow_testkit::history::{Answer, History, Operation, Outcome, Recorder};
 use farrow_testkit::linear;
 use std::cell::RefCell;
 use std::rc::Rc;
 
 /// Events after which a run counts as one that does not end.
 const MOST_EVENTS: u64 = 2_000_000;
+/// The same where orders are searched: those are small.
+const MOST_STEPS: u64 = 20_000;
 
 /// What a run was.
 #[derive(Debug, Default)]
@@ -30,6 +32,8 @@ pub struct Report {
     pub failed: u64,
     /// Rare paths, and how often they were taken.
     pub seen: Vec<(Event, u64)>,
+    /// What the clients were told, and which operations came after which: equal for equal histories.
+    pub history: u64,
 }
 
 /// Runs a scenario in `world`.
@@ -45,19 +49,40 @@ pub fn run<C: Commit>(world: &World, commit: C, scenario: &Scenario) -> Report {
     let mut recorders: Vec<Rc<RefCell<Recorder>>> = Vec::new();
 
     let put = |key: &Name| Step { verb: Verb::Put, key: *key, cached: false };
-    finish(&cluster, new(), scenario.present.iter().map(put).collect(), &mut recorders);
+    let first = new();
+    let seen = first.seen();
+    finish(&cluster, first, scenario.present.iter().map(put).collect(), &mut recorders);
     let has_rot = scenario.faults.contains(&Fault::Rot);
     if has_rot {
         rot(&cluster);
     }
     let mut crew = Crew::default();
     for steps in &scenario.clients {
-        let client = new();
+        let mut client = new();
+        if world.is_chosen() {
+            // So that even a client's only operation can be one on what it remembers.
+            client.tell(&seen);
+        }
         recorders.push(client.recorder());
         crew.views.push(client.views());
         crew.tasks.push(world.spawn(&client.fabric(), client.run(steps.clone())));
     }
-    go(&cluster, &crew, &scenario.faults);
+    let mut faults = scenario.faults.clone();
+    if world.is_chosen() {
+        // There a fault is a step like any other, and standing still is what every order tries.
+        for fault in std::mem::take(&mut faults) {
+            let (cluster, crew) = (cluster.clone(), crew.clone());
+            world.spawn_fault(move |_| {
+                happens(&cluster, &crew, fault, 0, |_| true);
+            });
+        }
+    }
+    world.search(true);
+    go(&cluster, &crew, &faults);
+    world.search(false);
+    if world.is_given_up() {
+        return Report::default();
+    }
 
     let mut names: Vec<Name> = scenario.present.clone();
     names.extend(scenario.clients.iter().flatten().map(|s| s.key));
@@ -86,12 +111,35 @@ pub fn run<C: Commit>(world: &World, commit: C, scenario: &Scenario) -> Report {
         unknown: count(Outcome::Unknown),
         events: world.trace().events(),
         failed: count(Outcome::Failed),
-        seen: seen(&cluster.events),
+        seen: paths(&cluster.events),
+        history: if world.is_chosen() { digest(&history) } else { 0 },
     }
 }
 
-fn seen(events: &Events) -> Vec<(Event, u64)> {
+fn paths(events: &Events) -> Vec<(Event, u64)> {
     events.seen().collect()
+}
+
+/// Of answers and of the order that the history shows, not of its times.
+fn digest(history: &History) -> u64 {
+    let operations = history.operations();
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut add = |part: u64| hash = (hash ^ part).wrapping_mul(0x0100_0000_01b3).rotate_left(23);
+    for operation in operations {
+        let returned = |other: &Operation| other.outcome.returned_ns().unwrap_or(u64::MAX);
+        add(match operation.outcome {
+            Outcome::Unknown => 1,
+            Outcome::Failed => 2,
+            Outcome::Ok { answer, .. } => match answer {
+                Answer::Value(value) => 16 + value.map_or(0, |v| v.0 + 1),
+                Answer::Present(is) | Answer::Deleted(Some(is)) => 3 + u64::from(is),
+                Answer::Applied | Answer::Deleted(None) => 5,
+                Answer::Refused => 6,
+            },
+        });
+        add(operations.iter().filter(|other| returned(other) < operation.invoked_ns).count() as u64);
+    }
+    hash
 }
 
 fn take(recorder: &Rc<RefCell<Recorder>>) -> History {
@@ -112,7 +160,7 @@ fn finish<C: Commit>(
 }
 
 /// The clients of a run, as its faults see them.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Crew {
     tasks: Vec<TaskId>,
     views: Vec<Rc<ClientViews>>,
@@ -123,13 +171,17 @@ fn go(cluster: &Cluster, crew: &Crew, faults: &[Fault]) {
     let world = &cluster.world;
     let swaps = world.swaps();
     let mut to_come: Vec<Fault> = faults.to_vec();
-    for event in 0..MOST_EVENTS {
+    let most = if world.is_chosen() { MOST_STEPS } else { MOST_EVENTS };
+    for event in 0..most {
         let has_come = |when: When| match when {
             When::Events(events) => event >= events,
             When::Swaps(count) => world.swaps() - swaps >= count,
         };
         to_come.retain(|fault| !happens(cluster, crew, *fault, event, has_come));
         if !world.step() {
+            if world.is_given_up() {
+                return;
+            }
             // Nobody moves while somebody stands still: then that is over.
             let paused = faults.iter().find_map(|fault| match fault {
                 Fault::Pause { client, to, .. } if event < *to => Some(*client),
@@ -145,7 +197,7 @@ fn go(cluster: &Cluster, crew: &Crew, faults: &[Fault]) {
             return;
         }
     }
-    panic!("the run does not end: {MOST_EVENTS} events");
+    panic!("the run does not end: {most} events");
 }
 
 /// Carries a fault out if its time has come; whether it is over.

@@ -1,9 +1,10 @@
 //! What one run does: drawn from its seed.
 
 use farrow_fabric_sim::{Choices, Grain, Options, Pace, Point, Seed, World};
+use serde::{Deserialize, Serialize};
 
 /// Everything about a run but its schedule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scenario {
     /// Replicas of each slot.
     pub copies: usize,
@@ -18,7 +19,8 @@ pub struct Scenario {
 }
 
 /// What the slots of the keys' buckets hold before the keys are put.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Table {
     /// Nothing was ever there.
     New,
@@ -34,7 +36,8 @@ pub enum Table {
 }
 
 /// Which key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Name {
     /// The one that most operations are about.
     Base,
@@ -49,7 +52,7 @@ pub enum Name {
 }
 
 /// One operation of a client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// What.
     pub verb: Verb,
@@ -60,7 +63,8 @@ pub struct Step {
 }
 
 /// What an operation does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Verb {
     /// Reads the value.
     Get,
@@ -81,7 +85,8 @@ pub enum Verb {
 }
 
 /// When something goes wrong, counted since the clients began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum When {
     /// After so many events.
     Events(u64),
@@ -90,7 +95,8 @@ pub enum When {
 }
 
 /// Something that goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Fault {
     /// A client stops for good.
     Stop {
@@ -153,6 +159,52 @@ pub fn options(seed: u64, record: bool) -> Options {
 }
 
 impl Scenario {
+    /// Whether it can be run: one from a file may say anything.
+    ///
+    /// # Errors
+    /// What is wrong with it, for people.
+    pub fn check(&self) -> Result<(), String> {
+        if !(1..=8).contains(&self.copies) {
+            return Err(format!("{} copies: there can be 1 to 8", self.copies));
+        }
+        // One client puts what is there at first, two look at what is left.
+        if !(1..=5).contains(&self.clients.len()) {
+            return Err(format!("{} clients: there can be 1 to 5", self.clients.len()));
+        }
+        if self.clients.iter().any(|steps| steps.len() > 16) {
+            return Err("more than 16 steps of one client".to_owned());
+        }
+        let mut lost = Vec::new();
+        for fault in &self.faults {
+            let (client, node) = match *fault {
+                Fault::Stop { client, .. } | Fault::Pause { client, .. } => (Some(client), None),
+                Fault::LoseLink { client, node, .. } => (Some(client), Some(node)),
+                Fault::LoseNode { node, .. } => (None, Some(node)),
+                Fault::StopAgent { .. } | Fault::Fence { .. } | Fault::Rot => (None, None),
+            };
+            if let Some(client) = client.filter(|client| *client >= self.clients.len()) {
+                return Err(format!("a fault of client {client}: there are {}, from 0", self.clients.len()));
+            }
+            if let Some(node) = node.filter(|node| *node >= self.copies) {
+                return Err(format!("a fault of node {node}: there are {}, from 0", self.copies));
+            }
+            if let Fault::LoseNode { node, .. } = fault
+                && !lost.contains(node)
+            {
+                lost.push(*node);
+            }
+        }
+        if lost.len() >= self.copies {
+            return Err(format!("all {} nodes are lost: nothing survives that", self.copies));
+        }
+        match self.table {
+            Table::Full { never_used, emptied } if never_used + emptied > 14 => {
+                Err("more than 14 slots left in a full table".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Draws one. `survives`: the protocol survives clients that stop, and nodes and links that are lost.
     pub fn draw(world: &World, max_copies: u64, survives: bool) -> Scenario {
         let pick = |count: u64| world.draw(count);

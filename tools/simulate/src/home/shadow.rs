@@ -1,7 +1,7 @@
 //! The shadow memory: knows for each slot which words it held on which node, and stops a run that breaks an invariant.
 
-use super::cluster::{Cluster, open_entry};
-use farrow_fabric_sim::{Access, AccessKind, Memory, Observer};
+use super::cluster::{Cluster, entry_touch, open_entry, slot_touch};
+use farrow_fabric_sim::{Access, AccessKind, Memory, Observer, Touch};
 use farrow_layout::*;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -31,7 +31,8 @@ impl Shadow {
         }
         shadow.0.borrow_mut().nodes = cluster.coordinator.nodes();
         cluster.coordinator.tell(&shadow);
-        cluster.world.observe(Watch { shadow: shadow.clone(), plan: cluster.plan, index });
+        let (plan, looked_at) = (cluster.plan, Vec::new());
+        cluster.world.observe(Watch { shadow: shadow.clone(), plan, index, looked_at });
         shadow
     }
 
@@ -69,10 +70,12 @@ struct Watch {
     plan: Plan,
     /// Slots by the address of their words.
     index: BTreeMap<u64, SlotAddr>,
+    looked_at: Vec<Touch>,
 }
 
 impl Observer for Watch {
     fn on_access(&mut self, access: &Access, memory: &Memory) {
+        self.looked_at.clear();
         match access.kind {
             AccessKind::Read { .. } | AccessKind::NotSwapped { .. } => {}
             AccessKind::Added { .. } => panic!("nobody adds in these protocols: {access:?}"),
@@ -84,10 +87,14 @@ impl Observer for Watch {
             }
         }
     }
+
+    fn looked_at(&self) -> &[Touch] {
+        &self.looked_at
+    }
 }
 
 impl Watch {
-    fn swapped(&self, node: NodeId, slot: SlotAddr, old: Word, new: Word, memory: &Memory) {
+    fn swapped(&mut self, node: NodeId, slot: SlotAddr, old: Word, new: Word, memory: &Memory) {
         let mut known = self.shadow.0.borrow_mut();
         let primary = known.nodes[0];
         let held = known.held.get_mut(&(node, slot.index)).expect("every slot of every node is known");
@@ -97,6 +104,7 @@ impl Watch {
         held.push(new);
         assert!(!new.is_tentative() || node == primary, "{new}: tentative words lie at the primary alone");
         if !new.is_empty() {
+            self.looked_at.push(entry_touch(&self.plan, node, new));
             let entry = open_entry(&self.plan, memory, new);
             let (key, _) = entry.unwrap_or_else(|why| {
                 panic!("{new} names an entry that {node} does not hold, in slot {}: {why}", slot.index.0)
@@ -107,7 +115,7 @@ impl Watch {
         }
     }
 
-    fn wrote(&self, access: &Access, memory: &Memory, len: usize) {
+    fn wrote(&mut self, access: &Access, memory: &Memory, len: usize) {
         let blocks = self.plan.segment(0).block_bytes(BlockAddr(0)).0;
         if access.at.0 >= blocks {
             return;
@@ -118,6 +126,8 @@ impl Watch {
         let primary = self.shadow.0.borrow().nodes[0];
         assert_eq!((len, access.node), (8, primary), "committed words are words, at the primary");
         let word = Word::from_raw(memory.word(access.at));
+        let nodes = &self.shadow.0.borrow().nodes;
+        self.looked_at.extend(nodes.iter().map(|node| slot_touch(&self.plan, *node, slot)));
         self.shadow.assert_everywhere(slot, word);
     }
 }
