@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod home;
+pub mod predict;
 pub mod sweep;
 
 pub use sweep::{Sweep, Swept};
