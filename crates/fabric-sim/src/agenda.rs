@@ -4,7 +4,7 @@ use crate::choices::{Choices, Point};
 use crate::sleep::Timer;
 use crate::{Lane, Pace, TaskId};
 use farrow_fabric::Nanos;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 /// Something that can happen.
@@ -14,6 +14,8 @@ pub(crate) enum Actor {
     Execute(usize),
     /// The first answer of a link.
     Answer(usize),
+    /// The client of a link gets round to posting what it has for it.
+    Depart(usize),
     /// A timer.
     Fire(Rc<Timer>),
     /// A task that was woken.
@@ -26,8 +28,9 @@ pub(crate) enum Agenda {
     Any { ready: Vec<(Nanos, Actor)>, speeds: Option<Box<Speeds>> },
     /// As the choices say, who see the lanes, in order.
     Chosen { ready: Vec<(Lane, Actor)>, enabled: Vec<Lane> },
-    /// In order of time; the second part of the key makes it unique and fair.
-    Timed { due: BTreeMap<(Nanos, u64), Actor>, count: u64 },
+    /// In order of time, and of being added where times are equal: that is the second part of the key. Tasks are due as
+    /// soon as they are woken, so theirs is a plain queue: the others are found without passing by tasks that may not run.
+    Timed { due: BTreeMap<(Nanos, u64), Actor>, tasks: VecDeque<((Nanos, u64), TaskId)>, count: u64 },
 }
 
 /// What was taken from the agenda.
@@ -58,7 +61,7 @@ impl Agenda {
                 Agenda::Any { ready: Vec::new(), speeds: Some(Box::new(Speeds { of: [0; LANES], left: 0 })) }
             }
             Pace::Chosen => Agenda::Chosen { ready: Vec::new(), enabled: Vec::new() },
-            Pace::Timed(_) => Agenda::Timed { due: BTreeMap::new(), count: 0 },
+            Pace::Timed(_) => Agenda::Timed { due: BTreeMap::new(), tasks: VecDeque::new(), count: 0 },
         }
     }
 
@@ -71,9 +74,19 @@ impl Agenda {
                 ready.insert(index, (lane, actor));
             }
             Agenda::Any { ready, .. } => ready.push((at, actor)),
-            Agenda::Timed { due, count } => {
+            Agenda::Timed { due, tasks, count } => {
                 *count += 1;
-                due.insert((at, *count), actor);
+                let key = (at, *count);
+                match actor {
+                    Actor::Poll(task) => {
+                        assert!(
+                            tasks.back().is_none_or(|(last, _)| *last < key),
+                            "time does not run backwards"
+                        );
+                        tasks.push_back((key, task));
+                    }
+                    other => assert!(due.insert(key, other).is_none(), "keys are unique"),
+                }
             }
         }
     }
@@ -93,12 +106,22 @@ impl Agenda {
                 let (lane, actor) = ready.remove(index);
                 Picked::Next { due: Nanos(0), actor, lane: Some(lane) }
             }
-            Agenda::Timed { due, .. } => {
-                let Some(key) = due.iter().find(|(_, actor)| allow(actor)).map(|(key, _)| *key) else {
-                    return Picked::Nothing;
+            Agenda::Timed { due, tasks, .. } => {
+                // Whatever is no task may always happen.
+                let first = due.first_key_value().map(|(key, _)| *key);
+                let task = tasks.iter().position(|(_, task)| allow(&Actor::Poll(*task)));
+                let next = match (first, task.map(|at| (at, tasks[at].0))) {
+                    (None, None) => None,
+                    (Some(first), task) if task.is_none_or(|(_, key)| first < key) => {
+                        due.pop_first().map(|((at, _), actor)| (at, actor))
+                    }
+                    (_, Some((at, _))) => tasks.remove(at).map(|((at, _), task)| (at, Actor::Poll(task))),
+                    (Some(_), None) => unreachable!("the first that is due is before no task"),
                 };
-                let actor = due.remove(&key).expect("it was just found");
-                Picked::Next { due: key.0, actor, lane: None }
+                match next {
+                    Some((due, actor)) => Picked::Next { due, actor, lane: None },
+                    None => Picked::Nothing,
+                }
             }
             Agenda::Any { ready, speeds } => {
                 let allowed = |r: &(Nanos, Actor)| allow(&r.1);
@@ -130,7 +153,7 @@ impl Speeds {
     fn of(&self, actor: &Actor) -> u64 {
         let lane = match actor {
             Actor::Execute(link) => link * 3,
-            Actor::Answer(link) => link * 3 + 1,
+            Actor::Answer(link) | Actor::Depart(link) => link * 3 + 1,
             Actor::Poll(task) => task.0 * 3 + 2,
             Actor::Fire(_) => return 1,
         };

@@ -3,7 +3,7 @@
 use crate::choices::{Choices, Point};
 use crate::pinned::{gather, scatter};
 use crate::{AccessKind, Grain, Memory};
-use farrow_fabric::{Answers, Chain, Pinned, Slice, Verb, VerbError};
+use farrow_fabric::{Answers, Chain, Nanos, Pinned, Slice, Verb, VerbError};
 use farrow_layout::RemoteAddr;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -34,6 +34,14 @@ pub(crate) struct ChainRun {
     /// The step that brought it where it is: that posted it, or that put its answer on the wire.
     pub(crate) cause: u64,
     pub(crate) answers: Answers,
+    /// When its client gets round to posting it.
+    pub(crate) departs_at: Nanos,
+    /// When it reaches the node; never, as long as it has not departed.
+    pub(crate) arrives_at: Nanos,
+    /// When the last byte of its answer leaves the node.
+    pub(crate) leaves_at: Nanos,
+    /// What the NIC has done of its next piece. In virtual time only.
+    pub(crate) stage: Stage,
     verbs: VecDeque<VerbRun>,
     /// Local memory of verbs that are done: pinned until the client is told.
     done: Vec<Pinned>,
@@ -48,10 +56,32 @@ struct VerbRun {
     pieces: Option<Vec<(usize, usize)>>,
 }
 
+/// How far a piece has come at a NIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It has yet to come in.
+    Wire,
+    /// Its bytes are in; it waits for the engine.
+    Arrived(Piece),
+    /// The engine is through with it: it takes effect.
+    Served,
+}
+
+/// What a piece asks of a NIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) is_atomic: bool,
+    /// The first of its verb.
+    pub(crate) is_first: bool,
+    pub(crate) bytes_in: usize,
+}
+
 /// What one piece did.
 pub(crate) struct Executed {
     pub(crate) at: RemoteAddr,
     pub(crate) kind: AccessKind,
+    /// What goes back to the client for it.
+    pub(crate) bytes_out: usize,
 }
 
 impl ChainRun {
@@ -70,6 +100,10 @@ impl ChainRun {
             has_begun: false,
             cause: 0,
             answers: Answers::new(),
+            departs_at: Nanos(0),
+            arrives_at: Nanos(0),
+            leaves_at: Nanos(0),
+            stage: Stage::Wire,
             verbs: verbs.collect(),
             done: Vec::new(),
         }
@@ -98,8 +132,8 @@ impl ChainRun {
         self.waiting.take()
     }
 
-    /// Cuts the next verb into pieces if it is not yet: whether the next piece is an atomic, and the first of its verb.
-    pub(crate) fn prepare(&mut self, grain: Grain, choices: &mut dyn Choices) -> (bool, bool, usize) {
+    /// Cuts the next verb into pieces if it is not yet, and chooses the one that comes next.
+    pub(crate) fn prepare(&mut self, grain: Grain, choices: &mut dyn Choices) -> Piece {
         let verb = &mut self.verbs[0];
         let is_atomic = matches!(verb.verb, Verb::CompareSwap { .. } | Verb::FetchAdd { .. });
         let is_first = verb.pieces.is_none();
@@ -113,7 +147,12 @@ impl ChainRun {
             pieces.swap(chosen, last);
         }
         let len = pieces.last().map_or(0, |(start, end)| end - start);
-        (is_atomic, is_first, len)
+        let bytes_in = match verb.verb {
+            Verb::Write { .. } | Verb::WriteWord { .. } => len,
+            // The operands of an atomic are part of its header.
+            _ => 0,
+        };
+        Piece { is_atomic, is_first, bytes_in }
     }
 
     /// Where the next verb reaches, all of it: whichever of its pieces comes next.
@@ -181,7 +220,12 @@ impl ChainRun {
             let run = self.verbs.pop_front().expect("the one just executed");
             self.done.extend(run.pinned);
         }
-        Executed { at, kind }
+        let bytes_out = match kind {
+            AccessKind::Read { len } => len,
+            AccessKind::Write { .. } => 0,
+            AccessKind::Swapped { .. } | AccessKind::NotSwapped { .. } | AccessKind::Added { .. } => 8,
+        };
+        Executed { at, kind, bytes_out }
     }
 }
 

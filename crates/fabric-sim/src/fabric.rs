@@ -2,7 +2,7 @@
 
 use crate::choices::Point;
 use crate::sleep::SimSleep;
-use crate::state::{Shared, Standing};
+use crate::state::{Client, Shared, Standing};
 use crate::{SimLink, World};
 use farrow_fabric::{Buffers, Corks, Fabric, Nanos, Totals, TotalsCell};
 use farrow_layout::NodeId;
@@ -26,8 +26,8 @@ impl SimFabric {
     pub(crate) fn new(shared: Shared, buffer_limit: usize) -> SimFabric {
         let client = {
             let mut state = shared.borrow_mut();
-            state.fabrics += 1;
-            state.fabrics - 1
+            state.clients.push(Client::default());
+            state.clients.len() - 1
         };
         let buffers = Buffers::new(None, buffer_limit);
         SimFabric(Rc::new(Inner { shared, client, buffers, totals: Rc::default(), corks: Corks::new() }))

@@ -1,8 +1,9 @@
 //! The world's state: nodes, links, tasks, the agenda. Nothing here polls, wakes into or drops a client's code.
 
 use crate::agenda::{Actor, Agenda, Picked};
-use crate::chain_run::{ChainRun, Waiting};
+use crate::chain_run::{ChainRun, Stage, Waiting};
 use crate::choices::{Choices, Point};
+use crate::nic::{Nic, Server};
 use crate::sleep::Timer;
 use crate::task::{Task, Woken};
 use crate::watch::Watch;
@@ -27,7 +28,9 @@ pub(crate) struct State {
     pub(crate) links: Vec<LinkState>,
     pub(crate) tasks: Vec<Task>,
     pub(crate) woken: Arc<Woken>,
-    pub(crate) fabrics: usize,
+    pub(crate) clients: Vec<Client>,
+    /// How often tasks were polled so far.
+    polls: u64,
     /// CASes that found what they expected.
     pub(crate) swaps: u64,
     pub(crate) trace: Trace,
@@ -43,10 +46,17 @@ pub(crate) struct State {
 pub(crate) struct Node {
     pub(crate) memory: Memory,
     pub(crate) is_dead: bool,
-    /// What each way to or from it takes longer.
-    pub(crate) extra_ns: u64,
-    /// When its NIC has done what it knows of.
-    nic_free: Nanos,
+    /// What its NIC and the wire to it take, where that differs from the world's.
+    pub(crate) cost: Option<CostModel>,
+    pub(crate) nic: Nic,
+}
+
+/// Who posts on links: a fabric.
+#[derive(Default)]
+pub(crate) struct Client {
+    pub(crate) processor: Server,
+    /// The poll in which it last posted something: what it posts in one poll is one burst.
+    posted_in: Option<u64>,
 }
 
 /// Whether chains can be posted.
@@ -73,8 +83,8 @@ pub(crate) struct LinkState {
     totals: Rc<TotalsCell>,
     /// Chains on their way to the node, or being executed there.
     chains: VecDeque<ChainRun>,
-    /// Executed chains whose answers are on their way back.
-    answers: VecDeque<(ChainRun, Result<Answers, VerbError>)>,
+    /// Executed chains whose answers are on their way back, and when they arrive.
+    answers: VecDeque<(ChainRun, Result<Answers, VerbError>, Nanos)>,
     is_executing: bool,
     is_answering: bool,
     last_arrival: Nanos,
@@ -92,7 +102,8 @@ impl State {
             links: Vec::new(),
             tasks: Vec::new(),
             woken: Arc::default(),
-            fabrics: 0,
+            clients: Vec::new(),
+            polls: 0,
             swaps: 0,
             trace: Trace::new(options.record),
             observer: None,
@@ -102,9 +113,10 @@ impl State {
         }
     }
 
-    fn cost(&self) -> Option<CostModel> {
+    /// What things take at a node, in virtual time.
+    fn cost(&self, node: usize) -> Option<CostModel> {
         match self.options.pace {
-            Pace::Timed(cost) => Some(cost),
+            Pace::Timed(cost) => Some(self.nodes[node].cost.unwrap_or(cost)),
             Pace::Even | Pace::Skewed | Pace::Chosen => None,
         }
     }
@@ -113,8 +125,8 @@ impl State {
         self.nodes.push(Node {
             memory: Memory::zeroed(memory_len),
             is_dead: false,
-            extra_ns: 0,
-            nic_free: Nanos(0),
+            cost: None,
+            nic: Nic::default(),
         });
         self.nodes.len() - 1
     }
@@ -156,7 +168,10 @@ impl State {
     fn schedule(&mut self, at: Nanos, actor: Actor) {
         let (links, tasks) = (&self.links, &self.tasks);
         self.agenda.add(at, actor, |actor| match actor {
-            Actor::Execute(link) => Lane::new(LaneKind::Execute, links[*link].client, *link),
+            // Nothing departs but in virtual time, which has no lanes.
+            Actor::Execute(link) | Actor::Depart(link) => {
+                Lane::new(LaneKind::Execute, links[*link].client, *link)
+            }
             Actor::Answer(link) => Lane::new(LaneKind::Answer, links[*link].client, *link),
             Actor::Fire(timer) => Lane::new(LaneKind::Fire, timer.client, timer.number),
             Actor::Poll(id) => {
@@ -187,7 +202,7 @@ impl State {
         let tasks = &self.tasks;
         let allow = |actor: &Actor| match actor {
             Actor::Poll(id) => !without_tasks && !tasks[id.0].is_paused,
-            Actor::Fire(_) | Actor::Execute(_) | Actor::Answer(_) => true,
+            Actor::Fire(_) | Actor::Execute(_) | Actor::Answer(_) | Actor::Depart(_) => true,
         };
         let (due, actor, lane) = match self.agenda.pick(self.choices.as_mut(), allow) {
             Picked::Next { due, actor, lane } => (due, actor, lane),
@@ -202,7 +217,7 @@ impl State {
             match &actor {
                 Actor::Poll(id) => watch.causes(self.tasks[id.0].woken_by.drain(..)),
                 Actor::Fire(timer) => watch.causes([timer.cause]),
-                Actor::Execute(_) | Actor::Answer(_) => {}
+                Actor::Execute(_) | Actor::Answer(_) | Actor::Depart(_) => {}
             }
         }
         self.now = match self.options.pace {
@@ -217,21 +232,26 @@ impl State {
         Some(actor)
     }
 
-    fn latency(&mut self, cost: &CostModel, link: usize) -> u64 {
-        let extra = self.nodes[self.links[link].node].extra_ns;
-        extra + cost.one_way_ns + self.choices.below(cost.jitter_ns + 1, Point::Latency)
+    fn latency(&mut self, cost: &CostModel) -> u64 {
+        cost.one_way_ns + self.choices.below(cost.jitter_ns + 1, Point::Latency)
     }
 
     /// Chains reach their link with one doorbell.
-    pub(crate) fn submit(&mut self, link: usize, chains: impl IntoIterator<Item = ChainRun>) {
-        if let Some(cost) = self.cost() {
-            let arrival = Nanos(self.now.0 + self.latency(&cost, link));
-            let link = &mut self.links[link];
-            link.last_arrival = link.last_arrival.max(arrival);
+    pub(crate) fn submit(&mut self, link: usize, chains: Vec<ChainRun>) {
+        let is_timed = matches!(self.options.pace, Pace::Timed(_));
+        let mut departs_at = self.now;
+        if let Pace::Timed(cost) = self.options.pace {
+            let client = &mut self.clients[self.links[link].client];
+            let is_burst = client.posted_in.replace(self.polls) != Some(self.polls);
+            let verbs: usize = chains.iter().map(ChainRun::verbs_left).sum();
+            let busy_ns = if is_burst { cost.burst_ns } else { 0 } + verbs as u64 * cost.post_ns;
+            departs_at = client.processor.serve(self.now, busy_ns * 1000);
         }
         let cause = self.watch.as_ref().map_or(0, Watch::number);
         for mut chain in chains {
             chain.cause = cause;
+            (chain.departs_at, chain.arrives_at) =
+                (departs_at, if is_timed { Nanos::NEVER } else { self.now });
             let why = match self.links[link].standing {
                 Standing::Up | Standing::WrongKey => {
                     self.links[link].chains.push_back(chain);
@@ -243,6 +263,25 @@ impl State {
             let error = VerbError::refused(self.node_id(link), why);
             self.answer_later(link, chain, Err(error));
         }
+        if !is_timed {
+            self.schedule_execution(link);
+        } else if departs_at > self.now {
+            self.schedule(departs_at, Actor::Depart(link));
+        } else {
+            self.depart(link);
+        }
+    }
+
+    /// What a link's client has got round to posting is on its way.
+    pub(crate) fn depart(&mut self, link: usize) {
+        let cost = self.cost(self.links[link].node).expect("only in virtual time is anything under way");
+        let arrival = Nanos(self.now.0 + self.latency(&cost));
+        let state = &mut self.links[link];
+        state.last_arrival = state.last_arrival.max(arrival);
+        let departing = |c: &&mut ChainRun| c.arrives_at == Nanos::NEVER && c.departs_at <= self.now;
+        for chain in state.chains.iter_mut().filter(departing) {
+            chain.arrives_at = state.last_arrival;
+        }
         self.schedule_execution(link);
     }
 
@@ -252,12 +291,36 @@ impl State {
 
     fn schedule_execution(&mut self, link: usize) {
         let state = &mut self.links[link];
-        if state.is_executing || state.chains.is_empty() {
+        let Some(first) =
+            state.chains.front().filter(|c| !state.is_executing && c.arrives_at != Nanos::NEVER)
+        else {
             return;
+        };
+        state.is_executing = true;
+        let at = first.arrives_at.max(self.now);
+        self.schedule(at, Actor::Execute(link));
+    }
+
+    /// In virtual time: takes the NIC's next piece of a link's first chain one stage further. Each stage is an event, so
+    /// that its queue is filled in the order in which pieces reach it, not in the order in which they set out.
+    fn serve(&mut self, link: usize, cost: &CostModel) {
+        let state = &mut self.links[link];
+        let nic = &mut self.nodes[state.node].nic;
+        let chain = state.chains.front_mut().expect("something is at the NIC");
+        let mut done_at = self.now;
+        if chain.stage == Stage::Wire {
+            let piece = chain.prepare(self.options.grain, self.choices.as_mut());
+            chain.stage = Stage::Arrived(piece);
+            done_at = nic.take_in(cost, self.now, &piece);
+        }
+        if let Stage::Arrived(piece) = chain.stage
+            && done_at == self.now
+        {
+            chain.stage = Stage::Served;
+            done_at = nic.work(cost, self.now, &piece);
         }
         state.is_executing = true;
-        let arrival = state.last_arrival.max(self.now);
-        self.schedule(arrival, Actor::Execute(link));
+        self.schedule(done_at, Actor::Execute(link));
     }
 
     /// Executes the next piece of a link's first chain.
@@ -267,17 +330,18 @@ impl State {
             self.fail(link, Why::WrongKey, 0);
             return;
         }
-        let cost = self.cost();
+        let cost = self.cost(self.links[link].node);
         let state = &mut self.links[link];
         let Some(chain) = state.chains.front_mut() else { return };
         let node = &mut self.nodes[state.node];
         assert!(!node.is_dead, "a dead node has no chains");
-        let mut done_at = self.now;
         if !chain.is_executed() {
-            let (is_atomic, is_first, len) = chain.prepare(self.options.grain, self.choices.as_mut());
-            if let Some(cost) = cost {
-                done_at = Nanos(node.nic_free.max(self.now).0 + cost.service_ns(is_atomic, is_first, len));
-                node.nic_free = done_at;
+            match &cost {
+                Some(cost) if chain.stage != Stage::Served => return self.serve(link, cost),
+                Some(_) => chain.stage = Stage::Wire,
+                None => {
+                    chain.prepare(self.options.grain, self.choices.as_mut());
+                }
             }
             let (reach, reach_len) = chain.reach();
             let executed = chain.execute(&mut node.memory);
@@ -289,6 +353,10 @@ impl State {
                 kind: executed.kind,
             };
             self.swaps += u64::from(matches!(access.kind, AccessKind::Swapped { .. }));
+            if let Some(cost) = &cost {
+                let leaves_at = node.nic.send_out(cost, self.now, executed.bytes_out);
+                chain.leaves_at = chain.leaves_at.max(leaves_at);
+            }
             let digest = digest(&access);
             if let Some(observer) = &mut self.observer {
                 observer.on_access(&access, &node.memory);
@@ -307,10 +375,12 @@ impl State {
             let answers = std::mem::take(&mut chain.answers);
             self.answer_later(link, chain, Ok(answers));
         }
-        let state = &mut self.links[link];
-        if !state.chains.is_empty() {
-            state.is_executing = true;
-            self.schedule(done_at, Actor::Execute(link));
+        match cost {
+            // What comes next on the link is behind this piece, and at the NIC already if it has arrived.
+            Some(cost) if self.links[link].chains.front().is_some_and(|c| c.arrives_at <= self.now) => {
+                self.serve(link, &cost);
+            }
+            _ => self.schedule_execution(link),
         }
     }
 
@@ -320,14 +390,13 @@ impl State {
         }
         chain.cause = self.watch.as_ref().map_or(0, Watch::number);
         let mut at = self.now;
-        if let Some(cost) = self.cost() {
-            let returned =
-                self.nodes[self.links[link].node].nic_free.max(self.now).0 + self.latency(&cost, link);
+        if let Some(cost) = self.cost(self.links[link].node) {
+            let returned = chain.leaves_at.max(self.now).0 + self.latency(&cost);
             at = self.links[link].last_return.max(Nanos(returned));
             self.links[link].last_return = at;
         }
         let state = &mut self.links[link];
-        state.answers.push_back((chain, answer));
+        state.answers.push_back((chain, answer, at));
         if !state.is_answering {
             state.is_answering = true;
             self.schedule(at, Actor::Answer(link));
@@ -339,7 +408,7 @@ impl State {
         let now = self.now;
         let state = &mut self.links[link];
         state.is_answering = false;
-        let (mut chain, answer) = state.answers.pop_front()?;
+        let (mut chain, answer, _) = state.answers.pop_front()?;
         if let Some(watch) = &mut self.watch {
             watch.causes([chain.cause]);
         }
@@ -348,9 +417,10 @@ impl State {
             state.totals.update(|t| t.links_lost += 1);
         }
         let client = state.client;
-        if !state.answers.is_empty() {
+        if let Some((_, _, at)) = state.answers.front() {
+            let at = now.max(*at);
             state.is_answering = true;
-            self.schedule(now, Actor::Answer(link));
+            self.schedule(at, Actor::Answer(link));
         }
         let line = TraceLine::Answered { now, client, link };
         self.trace.push(line, [3, client as u64, link as u64, now.0]);
@@ -368,7 +438,7 @@ impl State {
         state.standing = Standing::Broken(why);
         // Some answers were on the wire already: those come through in order, up to one.
         let through = self.choices.below(state.answers.len() as u64 + 1, Point::Fault) as usize;
-        for (_, answer) in state.answers.iter_mut().skip(through) {
+        for (_, answer, _) in state.answers.iter_mut().skip(through) {
             *answer = Err(VerbError::maybe(node, why));
         }
         let chains = std::mem::take(&mut self.links[link].chains);
@@ -419,6 +489,7 @@ impl State {
     }
 
     pub(crate) fn polled(&mut self, id: TaskId) {
+        self.polls += 1;
         let line = TraceLine::Polled { now: self.now, task: id.0 };
         self.trace.push(line, [1, id.0 as u64, self.now.0, 0]);
     }

@@ -4,7 +4,7 @@ use crate::agenda::Actor;
 use crate::choices::{Choices, Point};
 use crate::state::{Shared, State};
 use crate::task::Task;
-use crate::{Mark, Memory, Observer, Options, Pace, SimFabric, TaskId, Touch, Trace};
+use crate::{CostModel, Mark, Memory, NicUsage, Observer, Options, Pace, SimFabric, TaskId, Touch, Trace};
 use farrow_fabric::{Nanos, Why};
 use farrow_layout::{NodeId, RemoteAddr};
 use std::cell::{Ref, RefCell};
@@ -28,6 +28,22 @@ impl World {
     /// Adds a node with zeroed memory.
     pub fn node(&self, memory_len: u64) -> NodeId {
         NodeId(self.0.borrow_mut().add_node(memory_len) as u16)
+    }
+
+    /// Gives a node another NIC, or a longer wire, than the world's [`crate::Pace::Timed`] says: a slow node. What a
+    /// client's processor takes is not the node's.
+    pub fn set_cost(&self, node: NodeId, cost: CostModel) {
+        self.0.borrow_mut().nodes[usize::from(node.0)].cost = Some(cost);
+    }
+
+    /// How busy a node's NIC was so far, in virtual time.
+    pub fn nic_usage(&self, node: NodeId) -> NicUsage {
+        self.0.borrow().nodes[usize::from(node.0)].nic.usage()
+    }
+
+    /// How long a client's processor was busy so far, in nanoseconds of virtual time.
+    pub fn processor_ns(&self, fabric: &SimFabric) -> u64 {
+        self.0.borrow().clients[fabric.client()].processor.busy_ns()
     }
 
     /// Adds a client's fabric, with at most `buffer_limit` bytes of local memory.
@@ -124,6 +140,7 @@ impl World {
                     timer.fire();
                 }
             }
+            Actor::Depart(link) => self.0.borrow_mut().depart(link),
             Actor::Poll(id) => self.poll(id),
         }
     }
@@ -208,7 +225,12 @@ impl World {
 
     /// In virtual time, all that goes to or comes from a node takes `extra_ns` longer from now on.
     pub fn slow_down(&self, node: NodeId, extra_ns: u64) {
-        self.0.borrow_mut().nodes[usize::from(node.0)].extra_ns = extra_ns;
+        let mut state = self.0.borrow_mut();
+        if let Pace::Timed(usual) = state.options.pace {
+            let cost = &mut state.nodes[usize::from(node.0)].cost;
+            let of_node = cost.get_or_insert(usual);
+            of_node.one_way_ns += extra_ns;
+        }
     }
 
     /// Fences a node: when this returns, nothing of any link that exists changes its memory any more.

@@ -100,7 +100,7 @@ impl Staged {
     }
 
     /// Adds the WRITE of the whole entry to a member's chain.
-    pub(crate) fn write(&self, chain: Chain, segment: &SegmentPlan) -> Chain {
+    pub fn write(&self, chain: Chain, segment: &SegmentPlan) -> Chain {
         self.is_posted.set(true);
         chain.write_gathered(segment.entry(self.pointer), self.parts.clone())
     }

@@ -14,6 +14,7 @@ pub mod explore;
 pub mod home;
 #[cfg(farrow_mutants)]
 pub mod mutants;
+pub mod predict;
 pub mod region;
 pub mod sweep;
 pub mod whole;
