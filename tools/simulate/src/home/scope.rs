@@ -20,6 +20,12 @@ enum Shape {
     Pairs,
     /// As pairs; the first client stops at any point.
     Crash,
+    /// As pairs; the primary is lost at any point, and an agent changes the view.
+    Loss,
+    /// As pairs; the primary is lost and the first client stops, each at any point.
+    LossAndCrash,
+    /// As pairs; the first client's link to the primary is lost, and the primary itself, each at any point.
+    LossAndLink,
     /// Two clients, of which one does two operations.
     Triples,
 }
@@ -33,10 +39,20 @@ impl Scope {
             scope("pairs-3", "2 clients, an operation each, 3 replicas", 3, Shape::Pairs),
             scope("crash-2", "as pairs-2, and one client stops anywhere", 2, Shape::Crash),
             scope("crash-3", "as pairs-3, and one client stops anywhere", 3, Shape::Crash),
+            scope("loss-2", "as pairs-2, and the primary is lost anywhere", 2, Shape::Loss),
+            scope("loss-3", "as pairs-3, and the primary is lost anywhere", 3, Shape::Loss),
+            scope("loss-crash-2", "as loss-2, and one client stops anywhere", 2, Shape::LossAndCrash),
+            scope(
+                "loss-link-2",
+                "as loss-2, and a link to the primary is lost anywhere",
+                2,
+                Shape::LossAndLink,
+            ),
             scope("triples-2", "2 clients, two operations and one, 2 replicas", 2, Shape::Triples),
             scope("triples-3", "2 clients, two operations and one, 3 replicas", 3, Shape::Triples),
         ];
-        all.into_iter().filter(|s| s.shape != Shape::Crash || protocol.survives_stops()).collect()
+        let needs_survival = |shape| !matches!(shape, Shape::Pairs | Shape::Triples);
+        all.into_iter().filter(|s| !needs_survival(s.shape) || protocol.survives_stops()).collect()
     }
 
     /// The scope of this name.
@@ -59,8 +75,16 @@ impl Scope {
         let mut all = Vec::new();
         for (present, steps) in [(vec![Name::Base], &steps[..]), (Vec::new(), &absent[..])] {
             for clients in self.clients(steps) {
+                // When, the schedule says.
+                let after = When::Events(0);
+                let stop = Fault::Stop { client: 0, after };
+                let loss = Fault::LoseNode { node: 0, after };
+                let link = Fault::LoseLink { client: 0, node: 0, after };
                 let faults = match self.shape {
-                    Shape::Crash => vec![Fault::Stop { client: 0, after: When::Events(0) }],
+                    Shape::Crash => vec![stop],
+                    Shape::Loss => vec![loss],
+                    Shape::LossAndCrash => vec![loss, stop],
+                    Shape::LossAndLink => vec![loss, link],
                     Shape::Pairs | Shape::Triples => Vec::new(),
                 };
                 let (copies, present) = (self.copies, present.clone());
@@ -78,7 +102,10 @@ impl Scope {
                     // Who comes first in the list is of no importance, unless one of them stops.
                     Shape::Pairs if i <= j => all.push(vec![vec![*a], vec![*b]]),
                     Shape::Pairs => {}
-                    Shape::Crash => all.push(vec![vec![*a], vec![*b]]),
+                    Shape::Loss if i > j => {}
+                    Shape::Crash | Shape::Loss | Shape::LossAndCrash | Shape::LossAndLink => {
+                        all.push(vec![vec![*a], vec![*b]]);
+                    }
                     // Three cached operations are beyond the scope: the first of two is what the second remembers.
                     Shape::Triples => {
                         let third = steps.iter().filter(|c| c.cached == a.cached);
