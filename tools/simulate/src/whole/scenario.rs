@@ -280,8 +280,9 @@ impl Draw<'_> {
                 all.push(key);
             }
         }
+        // From a bucket that is full to a partition that is: then slots have to be recycled.
         let crowd = self.one_in(5).then(|| {
-            let keys = keys::crowd(map, &first, 28 + self.pick(20) as usize);
+            let keys = keys::crowd(map, &first, self.of(&[28, 36, 44, 52]));
             Crowd { keys, removed: self.pick(6) as usize }
         });
         (all, crowd)
