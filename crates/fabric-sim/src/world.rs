@@ -167,6 +167,21 @@ impl World {
         drop(future);
     }
 
+    /// Ends the world: all tasks are gone where they are. Tasks that hold the world would keep it for ever otherwise.
+    pub fn end(&self) {
+        let mut state = self.0.borrow_mut();
+        state.observer = None;
+        let tasks = state.tasks.iter_mut();
+        let futures: Vec<_> = tasks
+            .filter_map(|task| {
+                task.has_ended = true;
+                task.future.take()
+            })
+            .collect();
+        drop(state);
+        drop(futures);
+    }
+
     /// Whether a task has ended by itself, or was stopped.
     pub fn has_ended(&self, task: TaskId) -> bool {
         self.0.borrow().tasks[task.0].has_ended

@@ -10,21 +10,23 @@ use std::time::Instant;
 #[ignore]
 fn measure() {
     std::panic::set_hook(Box::new(|_| {}));
-    for mutant in Mutant::ALL {
-        for runs in Runs::ALL {
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let most: u64 = std::env::var("MOST").map_or(6000, |m| m.parse().unwrap());
+    for mutant in Mutant::ALL.iter().filter(|m| only.is_empty() || only.split(',').any(|o| o == m.label())) {
+        let runs = std::env::var("RUNS").unwrap_or_default();
+        for runs in
+            Runs::ALL.into_iter().filter(|r| runs.is_empty() || runs.split(',').any(|n| r.name() == n))
+        {
             let begin = Instant::now();
             let mut took: Vec<u64> = Vec::new();
             let mut why = String::new();
             for n in 0..5u64 {
-                match runs.hunt(*mutant, n * 1_000_000, 6000) {
+                match runs.hunt(*mutant, n * 1_000_000, most) {
                     Some((seeds, said)) => {
                         took.push(seeds);
                         why = said;
                     }
                     None => took.push(u64::MAX),
-                }
-                if begin.elapsed().as_secs() > 12 {
-                    break;
                 }
             }
             took.sort();

@@ -6,8 +6,8 @@ use farrow_simulate::sweep::caught;
 use farrow_simulate::whole::{Scenario, run};
 use farrow_simulate::{Family, Sweep, Whole};
 
-/// Seeds of a plain `cargo test`: half a minute a protocol on one core.
-const SEEDS: u64 = 4_000;
+/// Seeds of a plain `cargo test`: under a minute a protocol on one core.
+const SEEDS: u64 = 20_000;
 
 #[test]
 fn colocated() {

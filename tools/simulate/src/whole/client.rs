@@ -40,6 +40,13 @@ pub(super) struct Client {
     reached: Rc<RefCell<BTreeSet<NodeId>>>,
 }
 
+/// An operation that has begun.
+struct Begun {
+    ticket: Ticket,
+    /// Changes of words until then.
+    at: u64,
+}
+
 /// What is told of a client from outside.
 pub(super) struct Handle {
     pub(super) id: ClientId,
@@ -110,15 +117,15 @@ impl Client {
         let name = self.shared.keys[key].clone();
         match (step.verb, self.seen.get(&key).copied()) {
             (Verb::Get, _) => {
-                let ticket = self.invoke(key, Kind::Get);
+                let begun = self.invoke(key, Kind::Get);
                 let got = self.core.get_metered(&name, &Target::Pool, &Meter::new()).await;
-                self.got(key, ticket, got);
+                self.got(key, begun, got);
             }
             (Verb::GetInto, _) => self.get_into(step, key).await,
             (Verb::Exists, _) => {
-                let ticket = self.invoke(key, Kind::Exists);
+                let begun = self.invoke(key, Kind::Exists);
                 let found = self.core.exists(&name).await;
-                self.exists(key, ticket, found);
+                self.exists(key, begun, found);
             }
             (Verb::Put, _) => self.put(key, step.len, When::Always, None).await,
             (Verb::PutFrom, _) => self.put_from(key, step.len).await,
@@ -128,25 +135,25 @@ impl Client {
                 self.put(key, step.len, When::Version(version), Some(read)).await;
             }
             (Verb::Delete, _) => {
-                let ticket = self.invoke(key, Kind::Delete);
+                let begun = self.invoke(key, Kind::Delete);
                 let deleted = self.core.delete(&name).await;
-                self.deleted(key, ticket, deleted);
+                self.deleted(key, begun, deleted);
             }
             (Verb::DeleteIfVersion, Some((version, read))) => {
-                let ticket = self.invoke(key, Kind::DeleteIfVersion { read });
+                let begun = self.invoke(key, Kind::DeleteIfVersion { read });
                 let answer = match self.core.delete_version(&name, version).await {
                     Ok(()) => Ok(Answer::Applied),
                     Err(Error::Rejected(_)) => Ok(Answer::Refused),
                     Err(error) => Err(error),
                 };
                 let call = Call { is_write: true, is_conditional: true, ..Call::default() };
-                self.finish(key, ticket, call, answer);
+                self.finish(key, begun, call, answer);
             }
             // Nothing to compare with: see what is there.
             (Verb::PutIfVersion | Verb::DeleteIfVersion, None) => {
-                let ticket = self.invoke(key, Kind::Get);
+                let begun = self.invoke(key, Kind::Get);
                 let got = self.core.get(&name).await;
-                self.got(key, ticket, got);
+                self.got(key, begun, got);
             }
             (Verb::BadKey, _) => {
                 let error = self.core.put(b"", b"x").await.expect_err("an empty key is none");
@@ -167,16 +174,16 @@ impl Client {
         let invoke = |kind: Kind| step.keys.iter().map(|k| self.invoke(*k, kind)).collect::<Vec<_>>();
         match step.verb {
             Verb::Exists => {
-                let tickets = invoke(Kind::Exists);
+                let all_begun = invoke(Kind::Exists);
                 let found = self.core.exists_many(&names).await;
-                for ((key, ticket), found) in step.keys.iter().zip(tickets).zip(found) {
-                    self.exists(*key, ticket, found);
+                for ((key, begun), found) in step.keys.iter().zip(all_begun).zip(found) {
+                    self.exists(*key, begun, found);
                 }
             }
             Verb::Put | Verb::PutIfAbsent => {
                 let when = if step.verb == Verb::Put { When::Always } else { When::Absent };
                 let values: Vec<_> = step.keys.iter().map(|_| self.new_value(step.len)).collect();
-                let tickets: Vec<_> = step
+                let all_begun: Vec<_> = step
                     .keys
                     .iter()
                     .zip(&values)
@@ -190,63 +197,66 @@ impl Client {
                     })
                     .collect();
                 let put = self.core.put_many(&requests).await;
-                for (((key, ticket), (value, _)), put) in step.keys.iter().zip(tickets).zip(&values).zip(put)
+                for (((key, begun), (value, _)), put) in step.keys.iter().zip(all_begun).zip(&values).zip(put)
                 {
-                    self.was_put(*key, ticket, *value, when, put);
+                    self.was_put(*key, begun, *value, when, put);
                 }
             }
             Verb::Delete => {
-                let tickets = invoke(Kind::Delete);
+                let all_begun = invoke(Kind::Delete);
                 let deleted = self.core.delete_many(&names).await;
-                for ((key, ticket), deleted) in step.keys.iter().zip(tickets).zip(deleted) {
-                    self.deleted(*key, ticket, deleted);
+                for ((key, begun), deleted) in step.keys.iter().zip(all_begun).zip(deleted) {
+                    self.deleted(*key, begun, deleted);
                 }
             }
             _ => {
-                let tickets = invoke(Kind::Get);
+                let all_begun = invoke(Kind::Get);
                 let got = self.core.get_many(&names).await;
-                for ((key, ticket), got) in step.keys.iter().zip(tickets).zip(got) {
-                    self.got(*key, ticket, got);
+                for ((key, begun), got) in step.keys.iter().zip(all_begun).zip(got) {
+                    self.got(*key, begun, got);
                 }
             }
         }
     }
 
     async fn get_into(&mut self, step: &Step, key: usize) {
-        let ticket = self.invoke(key, Kind::Get);
+        let begun = self.invoke(key, Kind::Get);
         let buffer = self.core.register(vec![0; step.len]).expect("memory of the application's own");
         let got = self.core.get_into(&self.shared.keys[key], &buffer).await;
         let call = Call { buffer: Some(step.len), ..Call::default() };
         let answer = got.map(|found| {
             found.map(|info| buffer.slice(0, info.len).with(|bytes| self.value(key, &info, bytes)))
         });
-        self.finish(key, ticket, call, answer.map(Answer::Value));
+        self.finish(key, begun, call, answer.map(Answer::Value));
     }
 
     async fn put(&mut self, key: usize, len: usize, when: When, read: Option<ValueId>) {
         let (value, bytes) = self.new_value(len);
-        let ticket = self.invoke(key, put_kind(when, value, read));
+        let begun = self.invoke(key, put_kind(when, value, read));
         let name = self.shared.keys[key].clone();
         let request = PutRequest::new(&name, &bytes).when(when).flags(flags_of(value));
         let put = self.core.put_with(&request).await;
-        self.was_put(key, ticket, value, when, put);
+        self.was_put(key, begun, value, when, put);
     }
 
     async fn put_from(&mut self, key: usize, len: usize) {
         let (value, bytes) = self.new_value(len);
-        let ticket = self.invoke(key, put_kind(When::Always, value, None));
+        let begun = self.invoke(key, put_kind(When::Always, value, None));
         let name = self.shared.keys[key].clone();
         let buffer = self.core.register(bytes).expect("memory of the application's own");
         let request = PutRequest::from_buffer(&name, &buffer, len).flags(flags_of(value));
         let put = self.core.put_with(&request).await;
-        self.was_put(key, ticket, value, When::Always, put);
+        self.was_put(key, begun, value, When::Always, put);
     }
 
-    fn invoke(&self, key: usize, kind: Kind) -> Ticket {
-        self.recorder.borrow_mut().invoke(&self.shared.keys[key], kind, self.shared.cluster.tick())
+    fn invoke(&self, key: usize, kind: Kind) -> Begun {
+        let at = self.shared.cluster.shadow.now();
+        let ticket =
+            self.recorder.borrow_mut().invoke(&self.shared.keys[key], kind, self.shared.cluster.tick());
+        Begun { ticket, at }
     }
 
-    fn got(&mut self, key: usize, ticket: Ticket, got: Result<Option<Value>, Error>) {
+    fn got(&mut self, key: usize, begun: Begun, got: Result<Option<Value>, Error>) {
         let answer = got.map(|value| {
             value.map(|value| {
                 let info = ValueInfo::of(&value);
@@ -255,27 +265,20 @@ impl Client {
                 id
             })
         });
-        self.finish(key, ticket, Call::default(), answer.map(Answer::Value));
+        self.finish(key, begun, Call::default(), answer.map(Answer::Value));
     }
 
-    fn exists(&mut self, key: usize, ticket: Ticket, found: Result<Option<Version>, Error>) {
+    fn exists(&mut self, key: usize, begun: Begun, found: Result<Option<Version>, Error>) {
         let answer = found.map(|version| {
             if let Some(version) = version {
                 self.judge(key, version, None);
             }
             Answer::Present(version.is_some())
         });
-        self.finish(key, ticket, Call::default(), answer);
+        self.finish(key, begun, Call::default(), answer);
     }
 
-    fn was_put(
-        &mut self,
-        key: usize,
-        ticket: Ticket,
-        value: ValueId,
-        when: When,
-        put: Result<Version, Error>,
-    ) {
+    fn was_put(&mut self, key: usize, begun: Begun, value: ValueId, when: When, put: Result<Version, Error>) {
         let is_conditional = when != When::Always;
         let call = Call { is_write: true, is_put: true, is_conditional, ..Call::default() };
         let answer = match put {
@@ -289,24 +292,25 @@ impl Client {
             Err(Error::Rejected(_)) if is_conditional => Ok(Answer::Refused),
             Err(error) => Err(error),
         };
-        self.finish(key, ticket, call, answer);
+        self.finish(key, begun, call, answer);
     }
 
-    fn deleted(&mut self, key: usize, ticket: Ticket, deleted: Result<bool, Error>) {
+    fn deleted(&mut self, key: usize, begun: Begun, deleted: Result<bool, Error>) {
         let call = Call { is_write: true, ..Call::default() };
-        self.finish(key, ticket, call, deleted.map(|was_there| Answer::Deleted(Some(was_there))));
+        self.finish(key, begun, call, deleted.map(|was_there| Answer::Deleted(Some(was_there))));
     }
 
     /// Writes down how an operation ended; an error must be a legal one.
-    fn finish(&self, key: usize, ticket: Ticket, call: Call, answer: Result<Answer, Error>) {
+    fn finish(&self, key: usize, begun: Begun, call: Call, answer: Result<Answer, Error>) {
         let cluster = &self.shared.cluster;
         let mut recorder = self.recorder.borrow_mut();
         match answer {
             Ok(answer) => {
+                self.judge_absence(key, answer, begun.at);
                 if answer == Answer::Refused {
                     self.shared.probes.note_refused();
                 }
-                recorder.complete(ticket, answer, cluster.tick());
+                recorder.complete(begun.ticket, answer, cluster.tick());
             }
             Err(error) => {
                 let id = self.id;
@@ -320,10 +324,18 @@ impl Client {
                     self.unanswered.set(self.unanswered.get() + 1);
                 }
                 match error {
-                    Error::Unknown { .. } => recorder.unknown(ticket),
-                    _ => recorder.fail(ticket),
+                    Error::Unknown { .. } => recorder.unknown(begun.ticket),
+                    _ => recorder.fail(begun.ticket),
                 }
             }
+        }
+    }
+
+    /// A key that is answered to be absent is so on every replica.
+    fn judge_absence(&self, key: usize, answer: Answer, began: u64) {
+        if let Answer::Value(None) | Answer::Present(false) | Answer::Deleted(Some(false)) = answer {
+            let (home, partition) = self.route(key);
+            self.shared.cluster.shadow.assert_absent(home, partition, &self.shared.keys[key], began);
         }
     }
 

@@ -193,8 +193,15 @@ impl Draw<'_> {
     fn scenario(&self, commit: CommitKind, IsTimed(is_timed): IsTimed) -> Scenario {
         // Large blocks for small pools: rare, for they cost time.
         let is_wide = self.one_in(16);
+        // Keys that take slots from each other, where all others are taken, while clients stop.
+        let is_recycling = !is_wide && self.one_in(8);
+        // Everybody writes one key.
+        let is_duel = !is_wide && !is_recycling && self.one_in(8);
         let map = self.map(commit, is_wide);
-        let (keys, crowd) = self.keys(&map);
+        let (mut keys, crowd) = if is_recycling { self.rivals(&map) } else { self.keys(&map) };
+        if is_duel {
+            keys.truncate(1);
+        }
         let present = (0..keys.len()).filter(|_| self.one_in(2)).collect();
         let count = 1 + self.pick(4) as usize;
         // Swarm: each run leaves some kinds of calls out, so that others meet more often.
@@ -203,16 +210,21 @@ impl Draw<'_> {
             .map(|verb| match verb {
                 Verb::BadKey | Verb::TooLarge => self.of(&[0, 0, 1]),
                 Verb::GetInto | Verb::PutFrom => self.of(&[0, 1, 2]),
+                Verb::Delete | Verb::Put if is_recycling => 4,
+                Verb::Get | Verb::PutIfAbsent if is_recycling => 2,
+                Verb::Put if is_duel => 8,
+                Verb::Get | Verb::Delete | Verb::PutIfVersion if is_duel => 1,
+                _ if is_recycling || is_duel => 0,
                 _ => self.of(&[0, 2, 3, 6]),
             })
             .collect();
         let batches = self.pick(3);
-        let lens = self.lens(&map);
+        let lens = if is_recycling || is_duel { vec![8] } else { self.lens(&map) };
         let most = [10, 8, 6, 5][count - 1];
         let clients: Vec<ClientPlan> = (0..count)
             .map(|_| ClientPlan {
                 steps: (0..1 + self.pick(most)).map(|_| self.step(&weights, &keys, batches, &lens)).collect(),
-                cache_entries: self.of(&[0, 4, 256]),
+                cache_entries: if is_duel { 256 } else { self.of(&[0, 4, 256]) },
                 deadline: self.deadline(is_timed),
                 lingers: !self.one_in(3),
                 buffer_limit: match is_wide {
@@ -225,7 +237,15 @@ impl Draw<'_> {
         let node = || NodeId(self.pick(map.nodes.len() as u64) as u16);
         let control = Control { way_ns: self.of(&[0, 300, 5_000]), slow: self.one_in(4).then(node) };
         let slow = self.one_in(4).then(|| (node(), self.of(&[500, 5_000, 50_000])));
-        let faults = self.faults(commit, is_timed, count, &map);
+        let mut faults = self.faults(commit, is_timed, count, &map);
+        if is_recycling && commit == CommitKind::Colocated {
+            let stop = || Fault {
+                after: 1 + self.pick(300),
+                kind: FaultKind::Stop(self.pick(count as u64) as usize),
+            };
+            faults.extend((0..1 + self.pick(2)).map(|_| stop()));
+            faults.sort_by_key(|f| f.after);
+        }
         let mut scenario = Scenario { keys, crowd, present, clients, control, slow, faults, map };
         // Who waits for a winner that is gone needs a deadline; and where time means nothing, everybody has to be patient.
         if commit == CommitKind::Snapshot && !scenario.is_sound() {
@@ -280,11 +300,24 @@ impl Draw<'_> {
                 all.push(key);
             }
         }
+        // From a bucket that is full to a partition that is: then slots have to be recycled.
         let crowd = self.one_in(5).then(|| {
-            let keys = keys::crowd(map, &first, 28 + self.pick(20) as usize);
+            let keys = keys::crowd(map, &first, self.of(&[28, 36, 44, 52]));
             Crowd { keys, removed: self.pick(6) as usize }
         });
         (all, crowd)
+    }
+
+    /// Keys of the same buckets, and a crowd that leaves them nothing but what they empty themselves.
+    fn rivals(&self, map: &ClusterMap) -> (Vec<Vec<u8>>, Option<Crowd>) {
+        let first = keys::name(self.pick(1000) as u32);
+        let mut all = vec![first.clone()];
+        for _ in 0..1 + self.pick(3) {
+            all.extend(keys::like(map, &first, keys::Likeness::Buckets, self.pick(1000) as u32));
+        }
+        all.sort_unstable();
+        all.dedup();
+        (all, Some(Crowd { keys: keys::crowd(map, &first, 52), removed: self.pick(2) as usize }))
     }
 
     /// Lengths of values: from nothing to as much as a block holds, with those about an extent's end.

@@ -60,6 +60,10 @@ struct Known {
     clients: BTreeMap<usize, ClientId>,
     /// Every word that a slot held on a node, in order.
     words: BTreeMap<(NodeId, HomeId, SlotKey), Vec<Word>>,
+    /// At which change each of them came.
+    since: BTreeMap<(NodeId, HomeId, SlotKey), Vec<u64>>,
+    /// Changes of words so far.
+    changes: u64,
     published: BTreeMap<(HomeId, u64), Published>,
     /// Of each extent, what the primary's node knows.
     extents: BTreeMap<HomeId, Vec<ExtentWord>>,
@@ -90,6 +94,8 @@ impl Shadow {
             members: map.homes.iter().map(|home| (home.id, members(home))).collect(),
             clients: BTreeMap::new(),
             words: BTreeMap::new(),
+            since: BTreeMap::new(),
+            changes: 0,
             published: BTreeMap::new(),
             extents: BTreeMap::new(),
             grants: BTreeMap::new(),
@@ -156,6 +162,34 @@ impl Shadow {
         }
     }
 
+    /// The moment, for [`Shadow::assert_absent`].
+    pub(super) fn now(&self) -> u64 {
+        self.0.borrow().changes
+    }
+
+    /// C-2 for absence: no backup holds a word of `key` that the primary gave up before the operation began, at `began`;
+    /// or a lost primary would bring the key back.
+    pub(super) fn assert_absent(&self, home: HomeId, partition: u32, key: &[u8], began: u64) {
+        let known = self.0.borrow();
+        let (primary, backups) = known.members[&home].split_first().expect("a home has members");
+        for slot in known.slots_of(partition, KeyHash::of(key)) {
+            for backup in backups {
+                let held = *known.words_of(*backup, home, slot).last().expect("a slot holds something");
+                let words = known.words_of(*primary, home, slot);
+                let given_up =
+                    words.iter().position(|w| *w == held).map(|i| i + 1).filter(|i| *i < words.len());
+                let Some(given_up) = given_up.filter(|_| held.is_visible()) else { continue };
+                let entry = &known.published[&(home, held.pointer().offset())];
+                assert!(
+                    entry.key != key || known.since[&(*primary, home, slot_key(slot))][given_up] > began,
+                    "a key was answered to be absent, but {backup} still holds {held} in {slot:?} of {home}, which the \
+                     primary gave up for {}",
+                    words[given_up]
+                );
+            }
+        }
+    }
+
     /// As [`Shadow::assert_answered`] of a PUT, whose word was perhaps overwritten before any slot held it.
     pub(super) fn assert_put(&self, home: HomeId, partition: u32, key: &[u8], word: Word) {
         let is_known = self.0.borrow().slot_that_held(home, partition, KeyHash::of(key), word).is_some();
@@ -219,6 +253,9 @@ impl Known {
         let recent = &held[held.len().saturating_sub(6)..];
         assert!(!held.contains(&new), "{new} recurs in {slot:?} of {home} on {node}, after {recent:?}");
         held.push(new);
+        self.changes += 1;
+        let since = self.since.entry((node, home, slot_key(slot))).or_insert_with(|| vec![0]);
+        since.push(self.changes);
         if !new.is_empty() {
             self.publish(node, home, segment, slot, new, memory);
         }
