@@ -51,7 +51,10 @@ struct VerbRun {
 /// What one piece did.
 pub(crate) struct Executed {
     pub(crate) at: RemoteAddr,
+    pub(crate) len: usize,
     pub(crate) kind: AccessKind,
+    /// Whether memory may be another than it was; certain only of a verb that is one piece.
+    pub(crate) is_change: bool,
 }
 
 impl ChainRun {
@@ -131,6 +134,8 @@ impl ChainRun {
         let is_last = pieces.is_empty();
         let at = RemoteAddr(run.verb.at().0 + start as u64);
         let len = end - start;
+        let mut is_change =
+            len != run.verb.len() && !matches!(run.verb, Verb::Read { .. } | Verb::ReadWords { .. });
         let kind = match &run.verb {
             Verb::Read { .. } => {
                 // Without its pinned memory the client is gone.
@@ -153,18 +158,18 @@ impl ChainRun {
                 AccessKind::Read { len }
             }
             Verb::Write { .. } => {
-                memory.set_bytes(at, &run.data[start..end]);
+                is_change |= memory.set_bytes(at, &run.data[start..end]);
                 AccessKind::Write { len }
             }
             Verb::WriteWord { word, .. } => {
-                memory.set_word(at, *word);
+                is_change |= memory.set_word(at, *word);
                 AccessKind::Write { len: 8 }
             }
             Verb::CompareSwap { expected, swap, .. } => {
                 let old = memory.word(at);
                 self.answers.push(old);
                 if old == *expected {
-                    memory.set_word(at, *swap);
+                    is_change |= memory.set_word(at, *swap);
                     AccessKind::Swapped { old, new: *swap }
                 } else {
                     AccessKind::NotSwapped { expected: *expected, old }
@@ -173,7 +178,7 @@ impl ChainRun {
             Verb::FetchAdd { add, .. } => {
                 let old = memory.word(at);
                 self.answers.push(old);
-                memory.set_word(at, old.wrapping_add(*add));
+                is_change |= memory.set_word(at, old.wrapping_add(*add));
                 AccessKind::Added { old, new: old.wrapping_add(*add) }
             }
         };
@@ -181,7 +186,7 @@ impl ChainRun {
             let run = self.verbs.pop_front().expect("the one just executed");
             self.done.extend(run.pinned);
         }
-        Executed { at, kind }
+        Executed { at, len, kind, is_change }
     }
 }
 

@@ -176,6 +176,17 @@ impl World {
         drop(future);
     }
 
+    /// Drops all tasks where they are. Tasks most often hold the world that holds them, so a world that is left before it
+    /// came to rest is freed only by this.
+    pub fn end(&self) {
+        let mut futures = Vec::new();
+        for task in &mut self.0.borrow_mut().tasks {
+            task.has_ended = true;
+            futures.extend(task.future.take());
+        }
+        drop(futures);
+    }
+
     /// Holds a task back until [`World::resume`]; what it has posted goes on.
     pub fn pause(&self, task: TaskId) {
         self.0.borrow_mut().tasks[task.0].is_paused = true;
