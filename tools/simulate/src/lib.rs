@@ -3,6 +3,8 @@
 //!
 //! ```text
 //!  sweep      many seeds, on all cores; what no seed reached fails it
+//!  explore    every schedule of small scopes, or all with few delays
+//!    └ case       a run as a value, in a file; minimise makes it smaller, timeline prints it
 //!    └ home     one home whose index has a past: scenario · cluster · client · shadow · structure
 //!        └ farrow-fabric-sim: the world of word events     farrow-testkit: histories and their judges
 //! ```
@@ -11,8 +13,11 @@
 pub mod case;
 pub mod explore;
 pub mod home;
+pub mod minimise;
 pub mod sweep;
+pub mod timeline;
 
 pub use case::Case;
 pub use explore::{Ended, Explore, Explored};
+pub use minimise::Minimise;
 pub use sweep::{Sweep, Swept};

@@ -87,7 +87,9 @@ impl Sweep {
 /// Runs one seed; `Err` is what an oracle said.
 pub fn run_seed(protocol: Protocol, seed: u64) -> Result<home::Report, String> {
     let world = home::world(seed, false);
-    caught(|| home::run_drawn(&world, protocol))
+    let outcome = caught(|| home::run_drawn(&world, protocol));
+    world.end();
+    outcome
 }
 
 /// Runs `run`; what it panicked with, if it did.

@@ -9,6 +9,8 @@ mod scope;
 mod shadow;
 mod structure;
 
+pub(crate) use client::heard;
+pub(crate) use cluster::{open_entry, plan};
 pub use run::{Report, run};
 pub use scenario::{Fault, Name, Scenario, Step, Table, Verb, options};
 pub use scope::Scope;
