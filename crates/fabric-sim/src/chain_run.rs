@@ -79,9 +79,12 @@ pub(crate) struct Piece {
 /// What one piece did.
 pub(crate) struct Executed {
     pub(crate) at: RemoteAddr,
+    pub(crate) len: usize,
     pub(crate) kind: AccessKind,
     /// What goes back to the client for it.
     pub(crate) bytes_out: usize,
+    /// Whether memory may be another than it was; certain only of a verb that is one piece.
+    pub(crate) is_change: bool,
 }
 
 impl ChainRun {
@@ -170,6 +173,8 @@ impl ChainRun {
         let is_last = pieces.is_empty();
         let at = RemoteAddr(run.verb.at().0 + start as u64);
         let len = end - start;
+        let mut is_change =
+            len != run.verb.len() && !matches!(run.verb, Verb::Read { .. } | Verb::ReadWords { .. });
         let kind = match &run.verb {
             Verb::Read { .. } => {
                 // Without its pinned memory the client is gone.
@@ -192,18 +197,18 @@ impl ChainRun {
                 AccessKind::Read { len }
             }
             Verb::Write { .. } => {
-                memory.set_bytes(at, &run.data[start..end]);
+                is_change |= memory.set_bytes(at, &run.data[start..end]);
                 AccessKind::Write { len }
             }
             Verb::WriteWord { word, .. } => {
-                memory.set_word(at, *word);
+                is_change |= memory.set_word(at, *word);
                 AccessKind::Write { len: 8 }
             }
             Verb::CompareSwap { expected, swap, .. } => {
                 let old = memory.word(at);
                 self.answers.push(old);
                 if old == *expected {
-                    memory.set_word(at, *swap);
+                    is_change |= memory.set_word(at, *swap);
                     AccessKind::Swapped { old, new: *swap }
                 } else {
                     AccessKind::NotSwapped { expected: *expected, old }
@@ -212,7 +217,7 @@ impl ChainRun {
             Verb::FetchAdd { add, .. } => {
                 let old = memory.word(at);
                 self.answers.push(old);
-                memory.set_word(at, old.wrapping_add(*add));
+                is_change |= memory.set_word(at, old.wrapping_add(*add));
                 AccessKind::Added { old, new: old.wrapping_add(*add) }
             }
         };
@@ -225,7 +230,7 @@ impl ChainRun {
             AccessKind::Write { .. } => 0,
             AccessKind::Swapped { .. } | AccessKind::NotSwapped { .. } | AccessKind::Added { .. } => 8,
         };
-        Executed { at, kind, bytes_out }
+        Executed { at, len, kind, bytes_out, is_change }
     }
 }
 

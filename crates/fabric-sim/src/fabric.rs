@@ -3,9 +3,10 @@
 use crate::choices::Point;
 use crate::sleep::SimSleep;
 use crate::state::{Client, Shared, Standing};
-use crate::{SimLink, World};
+use crate::{Pace, SimLink, World};
 use farrow_fabric::{Buffers, Corks, Fabric, Nanos, Totals, TotalsCell};
 use farrow_layout::NodeId;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
@@ -18,8 +19,40 @@ struct Inner {
     shared: Shared,
     client: usize,
     buffers: Buffers,
+    /// The limit of buffers that another fabric may use once this one is gone.
+    kept: Option<usize>,
     totals: Rc<TotalsCell>,
     corks: Rc<Corks>,
+}
+
+thread_local! {
+    static POOLS: RefCell<Pools> = const { RefCell::new(Pools(Vec::new())) };
+}
+
+/// Pools of fabrics that are gone, with their limits.
+struct Pools(Vec<(usize, Buffers)>);
+
+/// More than any search has at a time.
+const MOST_POOLS: usize = 16;
+
+impl Pools {
+    fn take(&mut self, limit: usize) -> Option<Buffers> {
+        let index = self.0.iter().rposition(|(other, _)| *other == limit)?;
+        Some(self.0.swap_remove(index).1)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let Some(limit) = self.kept else { return };
+        // A thread that ends may have lost its pools already.
+        let _ = POOLS.try_with(|pools| {
+            let mut pools = pools.borrow_mut();
+            if pools.0.len() < MOST_POOLS {
+                pools.0.push((limit, self.buffers.clone()));
+            }
+        });
+    }
 }
 
 impl SimFabric {
@@ -29,8 +62,19 @@ impl SimFabric {
             state.clients.push(Client::default());
             state.clients.len() - 1
         };
-        let buffers = Buffers::new(None, buffer_limit);
-        SimFabric(Rc::new(Inner { shared, client, buffers, totals: Rc::default(), corks: Corks::new() }))
+        // Mapping memory takes longer than a small run. What buffers hold when they are taken is nobody's business.
+        let is_reused = shared.borrow().options.pace == Pace::Chosen;
+        let kept = if is_reused { POOLS.with_borrow_mut(|pools| pools.take(buffer_limit)) } else { None };
+        let buffers = kept.unwrap_or_else(|| Buffers::new(None, buffer_limit));
+        let kept = is_reused.then_some(buffer_limit);
+        SimFabric(Rc::new(Inner {
+            shared,
+            client,
+            buffers,
+            kept,
+            totals: Rc::default(),
+            corks: Corks::new(),
+        }))
     }
 
     /// The client's number, in the order in which fabrics were made.

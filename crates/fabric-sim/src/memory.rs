@@ -3,24 +3,74 @@
 use crate::Touch;
 use farrow_fabric::Nanos;
 use farrow_layout::{NodeId, RemoteAddr};
+use std::cell::RefCell;
 
 /// The memory of one node.
 #[derive(Clone, Debug)]
-pub struct Memory(Vec<u8>);
+pub struct Memory {
+    bytes: Vec<u8>,
+    /// A bit for each block that was ever written: the others are zero.
+    written: Vec<u64>,
+}
+
+/// Bytes that one bit stands for.
+const BLOCK: usize = 256;
+/// Larger memories are not kept for other worlds.
+const MOST_KEPT: usize = 1 << 20;
+/// More than any search has at a time.
+const MOST_MEMORIES: usize = 16;
+
+thread_local! {
+    /// Memories of worlds that are gone: to zero what was written is quicker than to have the system find new ones.
+    static KEPT: RefCell<Vec<Memory>> = const { RefCell::new(Vec::new()) };
+}
 
 impl Memory {
     pub(crate) fn zeroed(len: u64) -> Memory {
-        Memory(vec![0; usize::try_from(len).expect("a simulated memory fits this machine")])
+        let len = usize::try_from(len).expect("a simulated memory fits this machine");
+        let kept = KEPT.with_borrow_mut(|kept| {
+            let index = kept.iter().rposition(|memory| memory.bytes.len() == len)?;
+            Some(kept.swap_remove(index))
+        });
+        let blocks = len.div_ceil(BLOCK);
+        let new = || Memory { bytes: vec![0; len], written: vec![0; blocks.div_ceil(64)] };
+        let mut memory = kept.unwrap_or_else(new);
+        memory.clear();
+        memory
+    }
+
+    /// Leaves it to the next world of this thread.
+    pub(crate) fn keep(&mut self) {
+        let memory =
+            Memory { bytes: std::mem::take(&mut self.bytes), written: std::mem::take(&mut self.written) };
+        // A thread that ends may have lost what it kept already.
+        let _ = KEPT.try_with(|kept| {
+            let mut kept = kept.borrow_mut();
+            if memory.bytes.len() <= MOST_KEPT && kept.len() < MOST_MEMORIES {
+                kept.push(memory);
+            }
+        });
+    }
+
+    fn clear(&mut self) {
+        for (index, bits) in self.written.iter_mut().enumerate() {
+            while *bits != 0 {
+                let start = (index * 64 + bits.trailing_zeros() as usize) * BLOCK;
+                let end = self.bytes.len().min(start + BLOCK);
+                self.bytes[start..end].fill(0);
+                *bits &= *bits - 1;
+            }
+        }
     }
 
     /// Bytes.
     pub fn len(&self) -> u64 {
-        self.0.len() as u64
+        self.bytes.len() as u64
     }
 
     /// Whether it has no bytes.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.bytes.is_empty()
     }
 
     /// Some of its bytes.
@@ -28,7 +78,7 @@ impl Memory {
     /// # Panics
     /// If they are not all there.
     pub fn bytes(&self, at: RemoteAddr, len: usize) -> &[u8] {
-        &self.0[at.0 as usize..][..len]
+        &self.bytes[at.0 as usize..][..len]
     }
 
     /// The word at `at`.
@@ -36,12 +86,20 @@ impl Memory {
         u64::from_le_bytes(self.bytes(at, 8).try_into().expect("eight bytes"))
     }
 
-    pub(crate) fn set_bytes(&mut self, at: RemoteAddr, bytes: &[u8]) {
-        self.0[at.0 as usize..][..bytes.len()].copy_from_slice(bytes);
+    /// Whether that changed any.
+    pub(crate) fn set_bytes(&mut self, at: RemoteAddr, bytes: &[u8]) -> bool {
+        let start = at.0 as usize;
+        for block in start / BLOCK..(start + bytes.len()).div_ceil(BLOCK) {
+            self.written[block / 64] |= 1 << (block % 64);
+        }
+        let here = &mut self.bytes[start..][..bytes.len()];
+        let is_change = *here != *bytes;
+        here.copy_from_slice(bytes);
+        is_change
     }
 
-    pub(crate) fn set_word(&mut self, at: RemoteAddr, word: u64) {
-        self.set_bytes(at, &word.to_le_bytes());
+    pub(crate) fn set_word(&mut self, at: RemoteAddr, word: u64) -> bool {
+        self.set_bytes(at, &word.to_le_bytes())
     }
 }
 

@@ -59,6 +59,12 @@ pub(crate) struct Client {
     posted_in: Option<u64>,
 }
 
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.memory.keep();
+    }
+}
+
 /// Whether chains can be posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -363,12 +369,20 @@ impl State {
             }
             if let Some(watch) = &mut self.watch {
                 watch.causes([chain.cause]);
-                let is_write = !matches!(access.kind, AccessKind::Read { .. });
+                // A CAS that lost, or a WRITE of what is there already, is as good as a READ.
+                let is_write = executed.is_change;
                 watch.touch(Touch { node: access.node, at: reach, len: reach_len as u32, is_write });
                 let looked_at = self.observer.as_ref().map_or(&[][..], |o| o.looked_at());
                 looked_at.iter().for_each(|t| watch.touch(*t));
             }
-            self.trace.push(TraceLine::Access(access), digest);
+            let mut words = [None; 2];
+            if self.trace.is_recorded() {
+                let here = node.memory.bytes(access.at, executed.len);
+                for (word, bytes) in words.iter_mut().zip(here.chunks_exact(8)) {
+                    *word = Some(u64::from_le_bytes(bytes.try_into().expect("eight bytes")));
+                }
+            }
+            self.trace.push(TraceLine::Access { access, words }, digest);
         }
         if chain.is_executed() {
             let mut chain = state.chains.pop_front().expect("it is the first");

@@ -16,7 +16,12 @@ pub struct Trace {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TraceLine {
     /// A piece of a verb was executed.
-    Access(Access),
+    Access {
+        /// What it did.
+        access: Access,
+        /// The first words of the piece, as they are now: one or two, or none of a piece that is less than one.
+        words: [Option<u64>; 2],
+    },
     /// The answer of a chain reached its client.
     Answered {
         /// When.
@@ -59,6 +64,10 @@ impl Trace {
         }
     }
 
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.lines.is_some()
+    }
+
     pub(crate) fn push(&mut self, line: TraceLine, digest: [u64; 4]) {
         self.events += 1;
         for part in digest {
@@ -88,7 +97,7 @@ impl Trace {
 impl fmt::Display for TraceLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TraceLine::Access(a) => {
+            TraceLine::Access { access: a, .. } => {
                 write!(f, "{:>7}  client {} {} {} {:?}", a.now.0, a.client, a.node, a.at, a.kind)
             }
             TraceLine::Answered { now, client, link } => {

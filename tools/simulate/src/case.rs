@@ -81,6 +81,7 @@ impl Case {
         let scenario = home::draw(&world, protocol);
         let drawn = list.borrow().len();
         let said = caught(|| home::run_as(&world, protocol, &scenario)).err().unwrap_or_default();
+        world.end();
         let choices = list.borrow()[drawn..].to_vec();
         Case::new(protocol, options, scenario, choices, said)
     }
@@ -104,6 +105,7 @@ impl Case {
     pub fn run(&self, record: bool) -> (World, Result<Report, String>) {
         let world = World::new(self.options(record), Replay::new(self.choices.clone()));
         let result = caught(|| home::run_as(&world, self.protocol, &self.scenario));
+        world.end();
         (world, result)
     }
 

@@ -127,7 +127,8 @@ impl Explore {
     ) -> (Counts, End) {
         let search = match self.delays {
             Some(delays) => Search::delayed(delays),
-            None => Search { early_timers: EARLY_TIMERS, ..Search::ALL },
+            // The protocols join what they post; nothing in them asks which answer came first.
+            None => Search { early_timers: EARLY_TIMERS, partial_polls: false, ..Search::ALL },
         };
         let search = Search { pieces: self.words, ..search };
         let grain = if self.words { Grain::Words } else { Grain::Whole };
@@ -135,7 +136,9 @@ impl Explore {
         let explorer = Explorer::new(search);
         loop {
             let world = World::new(options, explorer.walk());
-            match caught(|| home::run_as(&world, self.protocol, scenario)) {
+            let outcome = caught(|| home::run_as(&world, self.protocol, scenario));
+            world.end();
+            match outcome {
                 Ok(_) if world.is_given_up() => {}
                 Ok(report) => drop(histories.insert(report.history)),
                 Err(said) => {
@@ -181,7 +184,9 @@ pub(crate) fn simplest(
     let explorer = Explorer::new(Search::delayed(delays));
     for _ in 0..most {
         let world = World::new(options, explorer.walk());
-        if let Err(said) = caught(|| home::run_as(&world, protocol, scenario)) {
+        let outcome = caught(|| home::run_as(&world, protocol, scenario));
+        world.end();
+        if let Err(said) = outcome {
             return Some(Case::new(protocol, options, scenario.clone(), explorer.list(), said));
         }
         if !explorer.advance() {

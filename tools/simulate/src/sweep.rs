@@ -1,6 +1,7 @@
 //! The search at random: many seeds of a family of runs, each a run of its own, on several threads.
 
 use crate::home::{self, Protocol};
+use farrow_fabric_sim::World;
 use farrow_protocol::Event;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -114,13 +115,24 @@ impl<F: Family> Sweep<F> {
     }
 }
 
+/// Ends a world however its run ends: tasks that are left, daemons among them, hold the world that holds them.
+pub(crate) struct Ending<'a>(pub(crate) &'a World);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
 impl Family for Protocol {
     fn name(&self) -> String {
         format!("home {}", Protocol::name(*self))
     }
 
     fn run(&self, seed: u64) -> Tally {
-        let report = home::run_drawn(&home::world(seed, false), *self);
+        let world = home::world(seed, false);
+        let _ending = Ending(&world);
+        let report = home::run_drawn(&world, *self);
         Tally {
             operations: report.operations,
             unknown: report.unknown,

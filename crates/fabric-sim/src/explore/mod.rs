@@ -57,14 +57,23 @@ pub struct Search {
     pub delays: Option<usize>,
     /// Whether the cuts of transfers and the order of their pieces are searched too.
     pub pieces: bool,
+    /// Whether it matters if a client that was told something goes on before it is told more. Not to clients that wait for
+    /// all that they have posted, as `join_all` does: a poll in between takes what is there and waits on. That is a claim
+    /// about the code that is run; with it, schedules that differ in such polls alone count as one.
+    pub partial_polls: bool,
     /// Timers of a run that may go off while something else can happen.
     pub early_timers: usize,
 }
 
 impl Search {
     /// Every schedule, in classes.
-    pub const ALL: Search =
-        Search { reduction: Reduction::Source, delays: None, pieces: false, early_timers: usize::MAX };
+    pub const ALL: Search = Search {
+        reduction: Reduction::Source,
+        delays: None,
+        pieces: false,
+        partial_polls: true,
+        early_timers: usize::MAX,
+    };
 
     /// Every schedule with at most so many delays.
     pub fn delayed(delays: usize) -> Search {

@@ -265,7 +265,12 @@ impl Tree {
             if !is_cause && !other.footprint.depends_on(&node.footprint) {
                 continue;
             }
-            let is_reversible = if is_poll {
+            let is_told = is_poll
+                && other.footprint.lane.client == node.footprint.lane.client
+                && matches!(other.footprint.lane.kind, LaneKind::Answer | LaneKind::Fire);
+            let is_reversible = if is_told && !self.search.partial_polls {
+                false
+            } else if is_poll {
                 let wakes = |w: &usize| *w != i && !seen[*w].before.contains(i);
                 node.wakers.is_empty() || node.wakers.iter().any(wakes)
             } else {

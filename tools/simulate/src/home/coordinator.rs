@@ -60,7 +60,7 @@ impl Coordinator {
 
     /// A node is gone: the home goes on without it.
     pub fn lose(&self, node: NodeId) {
-        self.0.world.note(|| format!("{node} IS LOST"));
+        self.0.world.note(|| wrong(&format!("{node} is lost")));
         self.0.world.kill_node(node);
         self.begin_change();
     }
@@ -71,7 +71,7 @@ impl Coordinator {
         inner.is_open.set(false);
         let epoch = Epoch(inner.epoch.get().0 + 1);
         inner.epoch.set(epoch);
-        inner.world.note(|| format!("the home closes: {epoch}"));
+        inner.world.note(|| wrong(&format!("the home closes: {epoch}")));
         let fabric = inner.world.fabric(1 << 20);
         let agent = Agent { coordinator: self.clone(), fabric: fabric.clone() };
         let events = inner.events.clone();
@@ -171,7 +171,7 @@ impl Close<SimFabric> for Agent {
             if mutant::is(Mutant::NotFenced) || mutant::is(Mutant::ReadBeforeFence) {
                 continue;
             }
-            inner.world.note(|| format!("{node} is fenced: {epoch}"));
+            inner.world.note(|| wrong(&format!("{node} is fenced: {epoch}")));
             inner.world.fence(*node);
         }
         *inner.nodes.borrow_mut() = left.clone();
@@ -186,7 +186,7 @@ impl Close<SimFabric> for Agent {
         if mutant::is(Mutant::ReadBeforeFence) {
             inner.nodes.borrow().iter().for_each(|node| inner.world.fence(*node));
         }
-        inner.world.note(|| format!("the home is open: {}", view.epoch()));
+        inner.world.note(|| wrong(&format!("the home is open: {}", view.epoch())));
         self.coordinator.view_begins();
         inner.is_open.set(true);
         inner.waiting.take().into_iter().for_each(Waker::wake);
@@ -257,6 +257,16 @@ impl Views<SimFabric> for ClientViews {
             return Ok(self.keep(Home::new(current.id(), members.collect()).of_epoch(epoch)));
         }
     }
+}
+
+/// What goes wrong, or is done about it, in a line of the trace.
+pub fn wrong(what: &str) -> String {
+    format!("! {what}")
+}
+
+/// What goes wrong, if a line of the trace says so.
+pub fn wrong_in(note: &str) -> Option<&str> {
+    note.strip_prefix("! ")
 }
 
 /// Errors that a client may meet while views change.

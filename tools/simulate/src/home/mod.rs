@@ -10,6 +10,9 @@ mod scope;
 mod shadow;
 mod structure;
 
+pub(crate) use client::heard;
+pub(crate) use cluster::{open_entry, plan};
+pub use coordinator::wrong_in;
 pub use run::{Report, run};
 pub use scenario::{Fault, Name, Scenario, Step, Table, Verb, When, options};
 pub use scope::Scope;

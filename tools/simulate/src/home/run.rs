@@ -2,7 +2,7 @@
 
 use super::client::Client;
 use super::cluster::Cluster;
-use super::coordinator::ClientViews;
+use super::coordinator::{ClientViews, wrong};
 use super::scenario::{Fault, Name, Scenario, Step, Verb, When};
 use super::shadow::Shadow;
 use super::structure;
@@ -225,7 +225,7 @@ fn happens(
         }
         Fault::LoseLink { client, node, after } if has_come(after) => {
             if let Some(link) = crew.views[client].link_to(cluster.nodes[node]) {
-                world.note(|| format!("LINK {link} IS LOST"));
+                world.note(|| wrong(&format!("the link of client {} to n{node} is lost", client + 2)));
                 world.lose_link(link);
             }
         }

@@ -144,6 +144,30 @@ pub enum Fault {
     Rot,
 }
 
+impl Fault {
+    /// The client that it is about.
+    pub fn client(mut self) -> Option<usize> {
+        self.client_mut().copied()
+    }
+
+    pub(crate) fn client_mut(&mut self) -> Option<&mut usize> {
+        match self {
+            Fault::Stop { client, .. } | Fault::Pause { client, .. } | Fault::LoseLink { client, .. } => {
+                Some(client)
+            }
+            Fault::LoseNode { .. } | Fault::StopAgent { .. } | Fault::Fence { .. } | Fault::Rot => None,
+        }
+    }
+
+    /// The node that it is about.
+    pub fn node(self) -> Option<usize> {
+        match self {
+            Fault::LoseLink { node, .. } | Fault::LoseNode { node, .. } => Some(node),
+            _ => None,
+        }
+    }
+}
+
 const NAMES: [Name; 5] = [Name::Base, Name::Twin, Name::Mirror, Name::Sibling, Name::Neighbour];
 
 /// How the world of a seed behaves.
@@ -176,16 +200,10 @@ impl Scenario {
         }
         let mut lost = Vec::new();
         for fault in &self.faults {
-            let (client, node) = match *fault {
-                Fault::Stop { client, .. } | Fault::Pause { client, .. } => (Some(client), None),
-                Fault::LoseLink { client, node, .. } => (Some(client), Some(node)),
-                Fault::LoseNode { node, .. } => (None, Some(node)),
-                Fault::StopAgent { .. } | Fault::Fence { .. } | Fault::Rot => (None, None),
-            };
-            if let Some(client) = client.filter(|client| *client >= self.clients.len()) {
+            if let Some(client) = fault.client().filter(|client| *client >= self.clients.len()) {
                 return Err(format!("a fault of client {client}: there are {}, from 0", self.clients.len()));
             }
-            if let Some(node) = node.filter(|node| *node >= self.copies) {
+            if let Some(node) = fault.node().filter(|node| *node >= self.copies) {
                 return Err(format!("a fault of node {node}: there are {}, from 0", self.copies));
             }
             if let Fault::LoseNode { node, .. } = fault

@@ -9,7 +9,7 @@ use super::scenario::{
     AMPLE_BUFFERS, ClientPlan, Fault, FaultKind, MOST_IN_BATCH, PATIENCE, Scenario, Step, Verb,
 };
 use crate::region::{self, Expect, Regions};
-use crate::sweep::Tally;
+use crate::sweep::{Ending, Tally};
 use farrow_control::map::CommitKind;
 use farrow_fabric_sim::{TaskId, World};
 use farrow_layout::{ExtentState, ExtentWord, HomeId, KeyHash, RemoteAddr, SlotAddr, SlotIndex, Word};
@@ -52,15 +52,6 @@ pub fn run(world: &World, scenario: &Scenario) -> Tally {
     run.rest();
     run.structure();
     run.tally()
-}
-
-/// Daemons serve for ever, and hold the world.
-struct Ending<'a>(&'a World);
-
-impl Drop for Ending<'_> {
-    fn drop(&mut self) {
-        self.0.end();
-    }
 }
 
 struct Run<'a> {
