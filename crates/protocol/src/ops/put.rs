@@ -87,7 +87,7 @@ impl<F: Fabric, C: Commit> Put<'_, F, C> {
     async fn run(mut self, known: Known, unused: &mut bool) -> Result<PutOutcome, Failure> {
         let outcome = self.attempts(known).await;
         *unused = (!self.is_published || mutant::is(Mutant::PlaceReused)) && outcome.is_ok();
-        outcome.map_err(|failure| failure.after(self.is_published))
+        outcome.map_err(|failure| failure.after(self.is_published && !mutant::is(Mutant::MaybeForgotten)))
     }
 
     async fn attempts(&mut self, known: Known) -> Result<PutOutcome, Failure> {
