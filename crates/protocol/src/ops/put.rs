@@ -96,7 +96,8 @@ impl<F: Fabric, C: Commit> Put<'_, F, C> {
     async fn run(mut self, known: Known, unused: &mut bool) -> Result<PutOutcome, Failure> {
         let outcome = self.attempts(known).await;
         *unused = (!self.is_published || mutant::is(Mutant::PlaceReused)) && outcome.is_ok();
-        outcome.map_err(|failure| failure.after(self.is_published).leaving(self.change))
+        let is_published = self.is_published && !mutant::is(Mutant::MaybeForgotten);
+        outcome.map_err(|failure| failure.after(is_published).leaving(self.change))
     }
 
     async fn attempts(&mut self, known: Known) -> Result<PutOutcome, Failure> {
