@@ -5,6 +5,7 @@
 //!  sweep      many seeds, on all cores; what no seed reached fails it
 //!    └ home     one home whose index has a past: scenario · cluster · client · shadow · structure
 //!        └ farrow-fabric-sim: the world of word events     farrow-testkit: histories and their judges
+//!  predict    closed loops in virtual time: what the protocols would do on other machines
 //! ```
 #![forbid(unsafe_code)]
 
