@@ -9,6 +9,7 @@
 //!    └ case     a run as a value, in a file; minimise makes it smaller, timeline prints it
 //!  predict    what operations take, in virtual time
 //!        └ farrow-fabric-sim: the world of word events     farrow-testkit: histories and their judges
+//!  predict    closed loops in virtual time: what the protocols would do on other machines
 //! ```
 #![forbid(unsafe_code)]
 

@@ -55,6 +55,13 @@ pub fn predict(figures: &[Figure], tick: impl Fn(usize, usize) + Sync) -> Predic
     Prediction { figures: figures.into_iter().collect(), measured }
 }
 
+/// One row of the document's table of `workload` in `figure`, made anew.
+pub fn row(figure: Figure, workload: Workload, value: u32) -> String {
+    let points: Vec<_> = figure.protocols().iter().map(|p| figure.point(workload, *p, value)).collect();
+    let measured = run_all(&points, |_, _| {}).into_iter().map(|m| (m.point, m)).collect();
+    report::row(&Prediction { figures: vec![figure], measured }, figure, workload, value)
+}
+
 /// Runs points on all cores; what they came to, in no particular order.
 pub fn run_all(points: &[Point], tick: impl Fn(usize, usize) + Sync) -> Vec<Measured> {
     let popularity = Arc::new(Popularity::zipfian(KEYS));

@@ -37,6 +37,7 @@ const GAP: f64 = 22.0;
 
 /// The panels side by side under one legend; `comment` becomes the first line.
 pub fn svg(comment: &str, panels: &[Panel]) -> String {
+    assert!(!comment.contains("--"), "XML has no comment with two hyphens");
     let pitch = LEFT + WIDTH + GAP;
     let (width, height) = (pitch * panels.len() as f64, TOP + HEIGHT + BOTTOM);
     let mut out = format!("<!-- {comment} -->\n");

@@ -178,10 +178,9 @@ impl Point {
         let new = |number| Rc::new(Client::new(&cluster, popularity, &tally, commit, self, number));
         let clients: Vec<_> = (0..self.clients).map(new).collect();
         let world = &cluster.world;
+        let mut tasks = Vec::new();
         for _ in 0..self.program.in_flight() {
-            for client in &clients {
-                world.spawn(&client.fabric(), client.clone().run());
-            }
+            tasks.extend(clients.iter().map(|client| world.spawn(&client.fabric(), client.clone().run())));
         }
         let usage = || -> Vec<NicUsage> { cluster.nodes.iter().map(|n| world.nic_usage(*n)).collect() };
         let processors = || clients.iter().map(|c| world.processor_ns(&c.fabric())).sum::<u64>();
@@ -203,6 +202,11 @@ impl Point {
             shares.push(("bytes from a node", share(|u| u.outward_ns)));
         }
         let by_share = |a: &&(&str, f64), b: &&(&str, f64)| a.1.total_cmp(&b.1);
+        // The world has the tasks, and they have the world: without an end to that it would stay for good, and its memory.
+        tasks.into_iter().for_each(|task| world.stop(task));
+        drop(clients);
+        assert_eq!(Rc::strong_count(&cluster), 1, "nobody else has the cluster any more");
+
         let (busiest, busy) = *shares.iter().max_by(by_share).expect("there are resources");
         let sums = tally.sums.get();
         let mean = |sum: u64| sum as f64 / tally.done.get() as f64;

@@ -49,7 +49,7 @@ impl Remembered {
             let word = if is_stale { record.stale } else { record.word };
             // Out of the uses that would be stale, as many are made as may be.
             let trusted_share = (1 << 16) * (1 << 16) / u64::from(STALE_RATIO) / stale_share.max(1);
-            let is_trusted = (bits >> 16 & 0xffff) < trusted_share;
+            let is_trusted = ((bits >> 16) & 0xffff) < trusted_share;
             let (uses, stale) = match (stale_share > (1 << 16) / u64::from(STALE_RATIO), is_trusted) {
                 (false, _) => (LONG, ((u64::from(LONG) * stale_share) >> 16) as u32),
                 (true, true) => (LONG, LONG / STALE_RATIO),

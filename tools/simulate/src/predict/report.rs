@@ -8,7 +8,8 @@ use std::fmt::Write;
 /// The document's name.
 pub const DOCUMENT: &str = "fusee-curves.md";
 /// How the files are made again, in the first line of each.
-const MADE_BY: &str = "Made by `farrow sim predict --figure all --out docs/bench`; do not edit";
+/// No two hyphens: XML has none within comments.
+const MADE_BY: &str = "Made by: farrow sim predict (all figures, written to docs/bench). Do not edit.";
 
 const PAPER: &str = "FUSEE, published";
 const TEXT: &str = include_str!("report.md");
@@ -84,7 +85,7 @@ fn measured(
 
 /// The document: the text with its tables.
 pub fn document(prediction: &Prediction) -> File {
-    let mut text = format!("<!-- {MADE_BY}. -->\n");
+    let mut text = format!("<!-- {MADE_BY} -->\n");
     for part in TEXT.split_inclusive('\n') {
         match part.trim_end() {
             "{constants}" => text.push_str(&constants()),
@@ -158,20 +159,26 @@ fn tables(out: &mut String, prediction: &Prediction, figure: Figure) {
         for (i, protocol) in figure.protocols().iter().enumerate() {
             let _ = write!(out, " {} |{}", protocol.name(), if i == 0 { " ratio to paper |" } else { "" });
         }
+        let relative = if figure == Figure::Replicas { 1 + figure.protocols().len() } else { 0 };
+        if relative > 0 {
+            out.push_str(" paper, to 1 copy |");
+            figure.protocols().iter().for_each(|p| out.push_str(&format!(" {}, to 1 copy |", p.name())));
+        }
         out.push_str(" busiest |\n| ---: | ---: |");
-        out.push_str(&" ---: |".repeat(figure.protocols().len() + 1));
+        out.push_str(&" ---: |".repeat(figure.protocols().len() + 1 + relative));
         out.push_str(" --- |\n");
         for value in figure.values() {
-            row(out, prediction, figure, *workload, value);
+            out.push_str(&row(prediction, figure, *workload, value));
         }
     }
     details(out, prediction, figure);
 }
 
-fn row(out: &mut String, prediction: &Prediction, figure: Figure, workload: Workload, value: u32) {
+/// A row of a table, with its end of line.
+pub fn row(prediction: &Prediction, figure: Figure, workload: Workload, value: u32) -> String {
     let published = figure.published(workload, value);
     let cell = |value: Option<f64>| value.map_or("–".to_owned(), |v| format!("{v:.2}"));
-    let _ = write!(out, "| {value} | {} |", cell(published));
+    let mut out = format!("| {value} | {} |", cell(published));
     let all: Vec<_> =
         figure.protocols().iter().map(|p| measured(prediction, figure, workload, *p, value)).collect();
     for (i, m) in all.iter().enumerate() {
@@ -180,9 +187,18 @@ fn row(out: &mut String, prediction: &Prediction, figure: Figure, workload: Work
             let _ = write!(out, " {} |", cell(published.map(|p| shown(m) / p)));
         }
     }
+    if figure == Figure::Replicas {
+        let first = figure.published(workload, 1);
+        let _ = write!(out, " {} |", cell(published.zip(first).map(|(p, first)| p / first)));
+        for (m, protocol) in all.iter().zip(figure.protocols()) {
+            let first = shown(measured(prediction, figure, workload, *protocol, 1));
+            let _ = write!(out, " {:.2} |", shown(m) / first);
+        }
+    }
     let mut busiest: Vec<_> = all.iter().map(|m| format!("{} {:.0} %", m.busiest, m.busy * 100.0)).collect();
     busiest.dedup();
     let _ = writeln!(out, " {} |", busiest.join("; "));
+    out
 }
 
 /// What operations cost at the right end of the figure.
