@@ -16,7 +16,7 @@ use std::rc::Rc;
 /// Events after which a run counts as one that does not end.
 const MOST_EVENTS: u64 = 2_000_000;
 /// The same where orders are searched: those are small.
-const MOST_STEPS: u64 = 20_000;
+const MOST_STEPS: u64 = 6_000;
 
 /// What a run was.
 #[derive(Debug, Default)]
@@ -68,8 +68,7 @@ pub fn run<C: Commit>(world: &World, commit: C, scenario: &Scenario) -> Report {
         })
         .collect();
     if let (Fault::Stop { client, .. }, true) = (scenario.fault, world.is_chosen()) {
-        let task = tasks[client];
-        world.spawn_fault(move |world| world.stop(task));
+        world.spawn_stop(tasks[client]);
     }
     world.search(true);
     go(world, &tasks, scenario.fault);
