@@ -11,6 +11,7 @@ mod inspect;
 mod load;
 mod node;
 mod put;
+mod sim;
 mod stat;
 mod status;
 
@@ -53,6 +54,7 @@ fn all() -> Vec<(Command, Run)> {
         (doctor::command(), doctor::run),
         (inspect::command(), inspect::run),
         (farrow_bench::cli::command(), farrow_bench::cli::run),
+        (sim::command(), sim::run),
         (config::command(), config::run),
     ]
 }
