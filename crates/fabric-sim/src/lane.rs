@@ -10,7 +10,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lane {
     turn: u8,
-    /// The number of the fabric; of a fault's task, `u32::MAX`.
+    /// The number of the fabric; of a fault that is not one client's, `u32::MAX`.
     pub client: u32,
     /// What kind of step.
     pub kind: LaneKind,
@@ -101,7 +101,7 @@ impl Footprint {
     /// A step that did nothing yet.
     pub fn new(lane: Lane) -> Footprint {
         let none = Touch { node: NodeId(0), at: RemoteAddr(0), len: 0, is_write: false };
-        let is_everywhere = lane.kind == LaneKind::Fault;
+        let is_everywhere = lane.kind == LaneKind::Fault && lane.client == u32::MAX;
         let touches = [none; MOST_TOUCHES];
         Footprint { lane, touches, count: 0, is_everywhere, has_called: false, has_returned: false }
     }
@@ -133,6 +133,8 @@ impl Footprint {
     /// the other was called, so `return` and `call` do not commute, while two calls, or two returns, do: swapping those
     /// changes no interval in a way that any order of the operations could notice.
     ///
+    /// A fault depends on everything, or, if it stops a client, on all that this client and its links do.
+    ///
     /// What a client posts is not compared with what its link executes: a link is a queue, and putting something in at
     /// one end commutes with taking something out at the other. That an execution comes after its post, an answer after
     /// its execution and a poll after what woke it is known from the causes of [`Done`].
@@ -143,6 +145,9 @@ impl Footprint {
         }
         let polls = (a.kind == LaneKind::Poll, b.kind == LaneKind::Poll);
         if a.client == b.client {
+            if a.kind == LaneKind::Fault || b.kind == LaneKind::Fault {
+                return true;
+            }
             let wakes = |lane: &Lane| matches!(lane.kind, LaneKind::Answer | LaneKind::Fire);
             if polls == (true, true) || polls.0 && wakes(b) || polls.1 && wakes(a) {
                 return true;

@@ -62,10 +62,20 @@ impl World {
 
     /// Adds a fault that happens at some time: under [`Pace::Chosen`] at any point, by default after everything else.
     pub fn spawn_fault(&self, fault: impl FnOnce(&World) + 'static) -> TaskId {
+        self.spawn_fault_of(usize::MAX, fault)
+    }
+
+    /// As [`World::spawn_fault`], of a fault that stops a client: which is nothing to others but through what it leaves.
+    pub fn spawn_stop(&self, task: TaskId) -> TaskId {
+        let fabric = self.0.borrow().tasks[task.0].fabric;
+        self.spawn_fault_of(fabric, move |world| world.stop(task))
+    }
+
+    fn spawn_fault_of(&self, fabric: usize, fault: impl FnOnce(&World) + 'static) -> TaskId {
         let world = self.clone();
         let mut state = self.0.borrow_mut();
         let id = TaskId(state.tasks.len());
-        let mut task = Task::new(id, usize::MAX, &state.woken, Box::pin(async move { fault(&world) }));
+        let mut task = Task::new(id, fabric, &state.woken, Box::pin(async move { fault(&world) }));
         task.is_fault = true;
         state.tasks.push(task);
         id

@@ -40,6 +40,8 @@ enum Verb {
 struct Program {
     clients: Vec<Vec<Op>>,
     stops: Option<usize>,
+    /// The search is not told whose fault it is.
+    is_anybodys: bool,
 }
 
 fn chain(verbs: &[Verb]) -> Chain {
@@ -116,7 +118,11 @@ fn run(program: &Program, grain: Grain, choices: impl Choices + 'static) -> Opti
         .collect();
     if let Some(client) = program.stops {
         let task = tasks[client];
-        world.spawn_fault(move |world| world.stop(task));
+        if program.is_anybodys {
+            world.spawn_fault(move |world| world.stop(task));
+        } else {
+            world.spawn_stop(task);
+        }
     }
     world.search(true);
     assert!(world.run(10_000));
@@ -188,7 +194,7 @@ fn draw(seed: u64) -> Program {
         })
         .collect();
     let stops = (below(3) == 0).then_some(0);
-    Program { clients, stops }
+    Program { clients, stops, is_anybodys: seed.is_multiple_of(5) }
 }
 
 #[test]
@@ -225,7 +231,7 @@ fn a_reduction_reaches_every_outcome_and_no_other() {
 fn broken() -> Program {
     let take =
         |me| vec![Op::Post(vec![(0, vec![Verb::Read(0)])]), Op::Post(vec![(0, vec![Verb::Write(0, me)])])];
-    Program { clients: vec![take(1), take(2)], stops: None }
+    Program { clients: vec![take(1), take(2)], stops: None, is_anybodys: false }
 }
 
 /// Both saw the word free before either had taken it.
@@ -257,7 +263,7 @@ fn a_broken_protocol_is_found_by_every_search_and_the_run_is_repeated_from_its_l
 
 #[test]
 fn delays_reach_more_and_more() {
-    let program = Program { clients: draw(11).clients, stops: None };
+    let program = Program { clients: draw(11).clients, stops: None, is_anybodys: false };
     let count = |delays| {
         let found = search(&program, Grain::Whole, Search::delayed(delays), 2_000_000).expect("few");
         (found.0.len(), found.1.schedules)
@@ -270,7 +276,7 @@ fn delays_reach_more_and_more() {
 #[test]
 fn a_reduction_runs_one_schedule_where_nothing_is_shared() {
     let mine = |at| vec![Op::Post(vec![(0, vec![Verb::Write(at, 1), Verb::Add(at)])])];
-    let program = Program { clients: vec![mine(0), mine(1)], stops: None };
+    let program = Program { clients: vec![mine(0), mine(1)], stops: None, is_anybodys: false };
     let found = search(&program, Grain::Whole, Search::ALL, u64::MAX).expect("without a bound");
     // Either may be called before or after the other has returned, or meanwhile.
     assert_eq!((found.0.len(), found.1.pruned), (3, 0), "{found:?}");
@@ -282,6 +288,7 @@ fn waiting_by_looking_again_is_bounded_and_said() {
     let program = Program {
         clients: vec![vec![Op::Sleep, Op::Sleep], vec![Op::Post(vec![(0, vec![Verb::Add(0)])])]],
         stops: None,
+        is_anybodys: false,
     };
     let bounded = Search { early_timers: 1, ..Search::ALL };
     let (few, counts) = search(&program, Grain::Whole, bounded, u64::MAX).expect("without a bound");

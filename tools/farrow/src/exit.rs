@@ -25,6 +25,8 @@ pub enum Exit {
     BadInput = 7,
     /// Anything else: the system refused something.
     Other = 8,
+    /// A simulated run broke a rule of the protocols.
+    Violation = 9,
 }
 
 impl From<Exit> for ExitCode {
@@ -44,7 +46,8 @@ Exit codes:
   5  stored bytes are corrupt
   6  the cluster is full
   7  a file of records has a bad line
-  8  anything else (a file cannot be read, the system refused something)";
+  8  anything else (a file cannot be read, the system refused something)
+  9  a simulated run broke a rule: `farrow sim` found a mistake";
 
 /// A message that brings its exit code along.
 #[derive(Debug, thiserror::Error)]

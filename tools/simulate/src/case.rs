@@ -47,6 +47,11 @@ pub enum PaceName {
     Chosen,
 }
 
+/// Whether that is no oracle's word, but says that a run went round in circles: with most of its choices gone any may.
+pub(crate) fn is_endless(said: &str) -> bool {
+    said.starts_with("the run does not end")
+}
+
 impl Case {
     /// A run with these choices.
     ///

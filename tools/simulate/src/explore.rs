@@ -1,6 +1,6 @@
 //! The search in full: every schedule of the scenarios of a scope, or all of those with few delays.
 
-use crate::case::Case;
+use crate::case::{Case, is_endless};
 use crate::home::{self, Protocol, Scenario, Scope};
 use crate::sweep::caught;
 use farrow_fabric_sim::explore::{Counts, Explorer, Search};
@@ -172,13 +172,15 @@ impl Explored {
     }
 }
 
-/// The first failing run of one scenario with at most `delays` delays, if the search finds one within `most` runs.
+/// The first failing run of one scenario with at most `delays` delays, if the search finds one within `most` runs. That it does not
+/// end is a failure only if `or_endless`.
 pub(crate) fn simplest(
     protocol: Protocol,
     scenario: &Scenario,
     grain: Grain,
     delays: usize,
     most: u64,
+    or_endless: bool,
 ) -> Option<Case> {
     let options = Options { grain, pace: Pace::Chosen, record: false };
     let explorer = Explorer::new(Search::delayed(delays));
@@ -186,7 +188,9 @@ pub(crate) fn simplest(
         let world = World::new(options, explorer.walk());
         let outcome = caught(|| home::run_as(&world, protocol, scenario));
         world.end();
-        if let Err(said) = outcome {
+        if let Err(said) = outcome
+            && (or_endless || !is_endless(&said))
+        {
             return Some(Case::new(protocol, options, scenario.clone(), explorer.list(), said));
         }
         if !explorer.advance() {

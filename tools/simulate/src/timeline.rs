@@ -11,6 +11,9 @@ use std::fmt::Write as _;
 const NARROWEST: usize = 8;
 const WIDEST: usize = 34;
 
+/// Rows of a page; of a longer run, or one that goes round in circles, the middle is left out.
+const MOST_ROWS: usize = 240;
+
 /// Runs `case` and prints it. The clients that the run is about have a column each, and so has every node; what was put
 /// there before, and what was looked at afterwards, is told in a line each.
 ///
@@ -128,7 +131,17 @@ impl Page {
         print("", &|column| self.heads[column].clone());
         print("", &|column| "-".repeat(widths[column]));
         let mut number = 0;
-        for row in &self.rows {
+        let left_out = self.rows.len().saturating_sub(MOST_ROWS);
+        for (index, row) in self.rows.iter().enumerate() {
+            if (MOST_ROWS / 2..MOST_ROWS / 2 + left_out).contains(&index) {
+                number += usize::from(matches!(row, Row::Cells(_)));
+                if index == MOST_ROWS / 2 {
+                    print("", &|column| {
+                        if column == 0 { format!(".. {left_out} more lines") } else { String::new() }
+                    });
+                }
+                continue;
+            }
             match row {
                 Row::Line(line) => {
                     print("", &|column| if column == 0 { line.clone() } else { String::new() })

@@ -2,8 +2,6 @@
 //! prints its trace when an oracle objects.
 
 use farrow_control::map::CommitKind;
-use farrow_simulate::sweep::caught;
-use farrow_simulate::whole::{Scenario, run};
 use farrow_simulate::{Family, Sweep, Whole};
 
 /// Seeds of a plain `cargo test`: under a minute a protocol on one core.
@@ -49,8 +47,7 @@ fn sweep(commit: CommitKind) {
 }
 
 fn trace(commit: CommitKind, seed: u64) {
-    let (world, is_timed) = Whole::world(seed, true);
-    let outcome = caught(|| run(&world, &Scenario::draw(&world, commit, is_timed)));
+    let (world, outcome) = Whole { commit }.run_seed(seed, true);
     if let Err(why) = outcome {
         for line in world.trace().lines() {
             println!("{line}");

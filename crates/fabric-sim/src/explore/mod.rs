@@ -21,7 +21,7 @@
 //!
 //! A step must not take another one's turn away: no step is withdrawn when another happens (a timer that was cancelled,
 //! a task that was stopped stay as steps that do nothing). The exception is a fault, which takes chains off their links;
-//! so a fault depends on everything, and where one has happened everything else that could have is tried as well.
+//! so a fault depends on everything that it may take away from, and where one has happened all of that is tried as well.
 //!
 //! Timers may go off at any moment, so a client that waits for another by looking again and again has endless schedules.
 //! [`Search::early_timers`] bounds how many go off in a run before their time, which is when nothing else is left to do;

@@ -284,7 +284,12 @@ impl Tree {
         }
         if node.footprint.lane.kind == LaneKind::Fault {
             // What a fault takes away never comes, so no race would tell of it.
-            node.backtrack = u64::MAX >> (MOST_LANES - node.enabled.len());
+            let client = node.footprint.lane.client;
+            for (index, lane) in node.enabled.iter().enumerate() {
+                if client == u32::MAX || lane.client == client {
+                    node.backtrack |= 1 << index;
+                }
+            }
         }
         for index in 0..self.races.len() {
             self.reverse(self.races[index], last);

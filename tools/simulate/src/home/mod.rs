@@ -17,6 +17,7 @@ pub use run::{Report, run};
 pub use scenario::{Fault, Name, Scenario, Step, Table, Verb, When, options};
 pub use scope::Scope;
 
+use farrow_control::map::CommitKind;
 use farrow_fabric_sim::{Seed, World};
 use farrow_protocol::{Colocated, Event, Snapshot};
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,14 @@ impl Protocol {
     /// The protocol of this name.
     pub fn named(name: &str) -> Option<Protocol> {
         Protocol::ALL.into_iter().find(|p| p.name() == name)
+    }
+
+    /// What the cluster map calls it.
+    pub fn commit(self) -> CommitKind {
+        match self {
+            Protocol::Colocated => CommitKind::Colocated,
+            Protocol::Snapshot => CommitKind::Snapshot,
+        }
     }
 
     /// Replicas at the most in a scenario that is drawn.

@@ -17,7 +17,7 @@ use std::rc::Rc;
 /// Events after which a run counts as one that does not end.
 const MOST_EVENTS: u64 = 2_000_000;
 /// The same where orders are searched: those are small.
-const MOST_STEPS: u64 = 20_000;
+const MOST_STEPS: u64 = 6_000;
 
 /// What a run was.
 #[derive(Debug, Default)]
@@ -71,6 +71,10 @@ pub fn run<C: Commit>(world: &World, commit: C, scenario: &Scenario) -> Report {
     if world.is_chosen() {
         // There a fault is a step like any other, and standing still is what every order tries.
         for fault in std::mem::take(&mut faults) {
+            if let Fault::Stop { client, .. } = fault {
+                world.spawn_stop(crew.tasks[client]);
+                continue;
+            }
             let (cluster, crew) = (cluster.clone(), crew.clone());
             world.spawn_fault(move |_| {
                 happens(&cluster, &crew, fault, 0, |_| true);

@@ -27,7 +27,7 @@ pub use node::Control;
 pub use run::run;
 pub use scenario::{ClientPlan, Crowd, Fault, FaultKind, IsTimed, Scenario, Step, Verb};
 
-use crate::sweep::{Family, Tally};
+use crate::sweep::{Family, Tally, caught};
 use farrow_control::map::CommitKind;
 use farrow_fabric_sim::{Choices, CostModel, Grain, Options, Pace, Point, Seed, World};
 use farrow_protocol::Event;
@@ -44,6 +44,13 @@ impl Whole {
     pub fn world(seed: u64, record: bool) -> (World, IsTimed) {
         let (options, is_timed) = options(seed, record);
         (World::new(options, Seed::new(seed)), is_timed)
+    }
+
+    /// Runs a seed; the world that is left, with what happened if that is to be recorded, and what an oracle said.
+    pub fn run_seed(&self, seed: u64, record: bool) -> (World, Result<Tally, String>) {
+        let (world, is_timed) = Whole::world(seed, record);
+        let outcome = caught(|| run(&world, &Scenario::draw(&world, self.commit, is_timed)));
+        (world, outcome)
     }
 }
 
