@@ -18,8 +18,8 @@ Examples:
   farrow sim sweep --protocol snapshot --minutes 5
   farrow sim sweep --first 1000000 --seeds 1000
 
-Beside what was found it says how often each rare path of the protocol was taken:
-a search that never saw a backup repaired has not searched for much.";
+Beside what was found it says how often each rare path of the protocol was
+taken: a search that never saw a backup repaired has not searched for much.";
 
 pub fn command() -> Command {
     let number =
