@@ -6,7 +6,7 @@ use farrow_simulate::{Ended, Explore};
 use std::time::Duration;
 
 /// Schedules of one search in a plain `cargo test`.
-const MOST_SCHEDULES: u64 = 30_000;
+const MOST_SCHEDULES: u64 = 60_000;
 
 fn seconds() -> Option<u64> {
     let text = std::env::var("FARROW_SIM_EXPLORE").ok()?;

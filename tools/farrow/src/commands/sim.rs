@@ -26,12 +26,12 @@ Examples:
   farrow sim predict                   what operations take, in virtual time
 
 The code that runs is the code of the store: its protocols, every word of every
-verb a step, and the order of the steps chosen by a seed or by a search. Oracles
-judge each run: histories must be linearizable, whatever is answered must be on
-all replicas, words must not recur, and no key may be in two slots.
+verb a step, and the order of the steps chosen by a seed or by a search.
+Oracles judge each run: histories must be linearizable, whatever is answered
+must be on all replicas, words must not recur, and no key may be in two slots.
 
-A seed is a whole run, on every machine. What goes wrong ends with exit code 9 and
-one line that repeats it.";
+A seed is a whole run, on every machine. What goes wrong ends with exit code 9
+and one line that repeats it.";
 
 pub fn command() -> Command {
     Command::new("sim")

@@ -20,12 +20,12 @@ Examples:
   farrow sim explore --scope crash-3 --delays 2     those with at most 2 delays
   farrow sim explore --scope triples-2 --minutes 30
 
-Schedules that differ only in the order of steps that do not touch each other are
-run once. \"exhausted\" then means that no order of the scope goes wrong. With
---delays a client runs as far as it can, but for so many times that another is let
-through first: most mistakes need one or two. Where clients wait for each other by
-looking again, they do so at most twice before it is their turn, and the outcome
-says so.";
+Schedules that differ only in the order of steps that do not touch each other
+are run once. \"exhausted\" then means that no order of the scope goes wrong.
+With --delays a client runs as far as it can, but for so many times that
+another is let through first: most mistakes need one or two. Where clients wait
+for each other by looking again, they do so at most twice before it is their
+turn, and the outcome says so.";
 
 pub fn command() -> Command {
     Command::new("explore")

@@ -16,9 +16,10 @@ Examples:
   farrow sim minimise --seed 91823
   farrow sim minimise violation.json --output smaller.json
 
-Leaves out clients, operations and faults for as long as some oracle still objects,
-looks for the order with the fewest delays, and then for the fewest choices that
-differ from it. Prints what is left as a page, and writes it to a file.";
+Leaves out clients, operations and faults for as long as some oracle still
+objects, looks for the order with the fewest delays, and then for the fewest
+choices that differ from it. Prints what is left as a page, and writes it to a
+file.";
 
 pub fn command() -> Command {
     Command::new("minimise")

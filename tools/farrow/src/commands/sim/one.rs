@@ -14,10 +14,10 @@ const EXAMPLES: &str = "\
 Examples:
   farrow sim replay violation.json
 
-Prints the run as a page: a column for each client and each node, and a line for
-each verb, in the order in which they took effect. `#5 v201` is a slot's word: its
-version 5, which names value v201. `!` marks a word that nobody may claim to have
-come just before, `?` one that is tentative.";
+Prints the run as a page: a column for each client and each node, and a line
+for each verb, in the order in which they took effect. `#5 v201` is a slot's
+word: its version 5, which names value v201. `!` marks a word that nobody may
+claim to have come just before, `?` one that is tentative.";
 
 pub fn replay_command() -> Command {
     Command::new("replay")
