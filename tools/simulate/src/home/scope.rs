@@ -55,6 +55,12 @@ impl Scope {
         all.into_iter().filter(|s| !needs_survival(s.shape) || protocol.survives_stops()).collect()
     }
 
+    /// Whether a coordinator tells the clients of views. It does so past remote memory, where a reduction of the search
+    /// does not see that steps depend on each other.
+    pub fn has_coordinator(&self) -> bool {
+        matches!(self.shape, Shape::Loss | Shape::LossAndCrash | Shape::LossAndLink)
+    }
+
     /// The scope of this name.
     pub fn named(protocol: Protocol, name: &str) -> Option<Scope> {
         Scope::all(protocol).into_iter().find(|scope| scope.name == name)
