@@ -3,7 +3,7 @@
 use crate::case::{Case, is_endless};
 use crate::home::{self, Protocol, Scenario, Scope};
 use crate::sweep::caught;
-use farrow_fabric_sim::explore::{Counts, Explorer, Search};
+use farrow_fabric_sim::explore::{Counts, Explorer, Reduction, Search};
 use farrow_fabric_sim::{Grain, Options, Pace, World};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -125,10 +125,11 @@ impl Explore {
         histories: &mut BTreeSet<u64>,
         mut go_on: impl FnMut(&Counts) -> bool,
     ) -> (Counts, End) {
+        let reduction = if self.scope.has_coordinator() { Reduction::None } else { Search::ALL.reduction };
         let search = match self.delays {
             Some(delays) => Search::delayed(delays),
             // The protocols join what they post; nothing in them asks which answer came first.
-            None => Search { early_timers: EARLY_TIMERS, partial_polls: false, ..Search::ALL },
+            None => Search { early_timers: EARLY_TIMERS, partial_polls: false, reduction, ..Search::ALL },
         };
         let search = Search { pieces: self.words, ..search };
         let grain = if self.words { Grain::Words } else { Grain::Whole };

@@ -36,7 +36,8 @@ fn search(explore: &Explore) -> Ended {
 
 /// Every schedule of every scenario, for a while where that is too much.
 fn in_full(protocol: Protocol) {
-    for scope in Scope::all(protocol) {
+    // Without a reduction "in full" is out of reach; delays bound those.
+    for scope in Scope::all(protocol).into_iter().filter(|scope| !scope.has_coordinator()) {
         let is_small = scope.name == "pairs-2";
         let all = Explore::all_of(protocol, scope);
         let ended = match seconds() {
