@@ -17,8 +17,12 @@ pub(super) async fn settle<F: Fabric>(
     seen: Slot,
 ) -> Result<Word, Failure> {
     let word = seen.word();
-    // Where there is one replica, what it holds is on all of them.
-    if word.is_tentative() || !seen.is_pending() || cx.home.backups().is_empty() {
+    if word.is_tentative() || !seen.is_pending() {
+        return Ok(word);
+    }
+    if cx.home.backups().is_empty() {
+        // Where there is one replica, what it holds is on all of them.
+        Colocated.conclude(cx, slot, word, Concluded::Update);
         return Ok(word);
     }
     for _ in 0..MAX_ROUNDS {
