@@ -375,7 +375,8 @@ impl<F: Fabric, S: Space> Core<F, S> {
                 sequence: self.0.sequence.get(),
                 flags: request.flags,
                 expiry_ms: 0,
-                replaced: known.map_or(Word::ZERO, |f| f.word),
+                // The protocol says so before it posts the entry.
+                replaced: Word::ZERO,
             };
             let staged = match Staged::build(self.0.fabric.buffers(), &place, &entry, key, &request.value) {
                 Ok(staged) => staged,

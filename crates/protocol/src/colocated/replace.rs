@@ -14,13 +14,10 @@ pub(super) async fn replace<F: Fabric>(
 ) -> Result<Replaced, Failure> {
     // The entry precedes its word on the same link, and a link keeps order: whoever sees the word on a node can read the
     // whole entry there.
-    let primary = { cx.post_primary(chain(change, cx.primary_segment(), change.expected)) };
-    let backups = cx
-        .home
-        .backups()
-        .iter()
-        .enumerate()
-        .map(|(i, member)| cx.post_backup(i, chain(change, &member.segment, change.expected_at_backups)));
+    let primary = cx.post_primary(chain(change, cx.primary_segment(), change.expected));
+    let backups = cx.home.backups().iter().enumerate();
+    let backups =
+        backups.map(|(i, m)| cx.post_backup(i, chain(change, &m.segment, change.expected_at_backups)));
     let answers = join_all(std::iter::once(primary).chain(backups)).await;
     let old = old_words::<F>(answers)?;
 

@@ -91,7 +91,7 @@ async fn remove<F: Fabric, C: Commit>(
         Replaced::Lost { now } => {
             cx.note(Event::LostAtPrimary);
             if now == gone {
-                // Another DELETE's word, which it was there before this one: nothing of ours is anywhere.
+                // Another DELETE was here before this one, and left the same word: nothing of ours is anywhere.
                 *change = None;
             }
             Ok(None)

@@ -116,6 +116,21 @@ fn unknown(doubt: InDoubt) -> Failure {
     Failure { error: why, effect: Effect::Maybe, in_doubt: Some(doubt) }
 }
 
+/// What changes nothing begins anew in each view.
+async fn read_through<F: Fabric, V: Views<F>, T>(
+    cx: &Context<'_, F>,
+    views: &V,
+    read: impl AsyncFn(&Context<'_, F>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut through = Through::new(cx, views);
+    loop {
+        match read(&through.context()).await {
+            Err(failure) => through.renew(failure).await?,
+            outcome => return outcome,
+        }
+    }
+}
+
 /// As [`get`], through any number of views.
 ///
 /// # Errors
@@ -127,13 +142,7 @@ pub async fn get_through<F: Fabric, C: Commit, V: Views<F>>(
     known: Known,
     target: &Target,
 ) -> Result<GetOutcome, Failure> {
-    let mut through = Through::new(cx, views);
-    loop {
-        match get(&through.context(), commit, known, target).await {
-            Err(failure) => through.renew(failure).await?,
-            outcome => return outcome,
-        }
-    }
+    read_through(cx, views, async |cx| get(cx, commit, known, target).await).await
 }
 
 /// As [`exists`], through any number of views.
@@ -146,13 +155,7 @@ pub async fn exists_through<F: Fabric, C: Commit, V: Views<F>>(
     commit: C,
     known: Known,
 ) -> Result<Option<Found>, Failure> {
-    let mut through = Through::new(cx, views);
-    loop {
-        match exists(&through.context(), commit, known).await {
-            Err(failure) => through.renew(failure).await?,
-            outcome => return outcome,
-        }
-    }
+    read_through(cx, views, async |cx| exists(cx, commit, known).await).await
 }
 
 /// As [`put`], through any number of views. What a lost view leaves in doubt is settled, never blindly repeated.

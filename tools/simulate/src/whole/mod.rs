@@ -27,6 +27,7 @@ pub use node::Control;
 pub use run::run;
 pub use scenario::{ClientPlan, Crowd, Fault, FaultKind, IsTimed, Scenario, Step, Verb};
 
+use crate::home::Protocol;
 use crate::sweep::{Family, Tally, caught};
 use farrow_control::map::CommitKind;
 use farrow_fabric_sim::{Choices, CostModel, Grain, Options, Pace, Point, Seed, World};
@@ -66,10 +67,8 @@ impl Family for Whole {
     }
 
     fn paths(&self) -> Vec<&'static str> {
-        let protocol = match self.commit {
-            CommitKind::Colocated => crate::home::Protocol::Colocated,
-            CommitKind::Snapshot => crate::home::Protocol::Snapshot,
-        };
+        let protocol = Protocol::ALL.into_iter().find(|p| p.commit() == self.commit);
+        let protocol = protocol.expect("every commit protocol is simulated");
         // Four copies are needed for a majority that is not all: homes have at most three here, and `home` has them.
         // The client library does not renew views yet.
         let is_here = |e: &&Event| protocol.has_path(**e) && **e != Event::SnapshotRule2 && !e.is_of_views();
