@@ -86,7 +86,7 @@ impl LocalClient {
         };
         let mut links = Vec::new();
         for worker in cluster.workers() {
-            let link = worker.session().link(&fabric, client)?;
+            let (link, _) = worker.session().link(&fabric, client)?;
             prove(&fabric, &link, worker, cluster)?;
             links.push(link);
         }

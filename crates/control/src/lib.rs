@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod channel;
+pub mod coordination;
 mod frame;
 pub mod map;
 pub mod message;

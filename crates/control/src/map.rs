@@ -2,7 +2,8 @@
 
 use crate::placement;
 use farrow_layout::{
-    Epoch, Geometry, GeometryError, HomeId, KeyHash, NodeId, PartitionId, Plan, Policy, Superblock,
+    Epoch, Geometry, GeometryError, HomeId, Incarnation, KeyHash, NodeId, PartitionId, Plan, Policy,
+    Superblock,
 };
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -26,13 +27,29 @@ impl fmt::Display for CommitKind {
     }
 }
 
-/// One memory node.
+/// One memory node, in one life of its memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeEntry {
-    /// Its place in the map.
+    /// Its place in the map; of one life, and never given again.
     pub id: NodeId,
     /// Where its control plane listens: `host:port`.
     pub address: String,
+    /// The life of its memory; 0 where nobody registers ([`ClusterMap::is_static`]).
+    pub incarnation: Incarnation,
+    /// What it fails together with: copies are kept in different domains where there are enough.
+    pub domain: String,
+    /// Whether it is there.
+    pub standing: Standing,
+}
+
+/// Whether a node is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// It is, as far as anybody has decided.
+    Up,
+    /// It was passed over for good: if it comes back, it is another one.
+    Lost,
 }
 
 /// One replica of a home: a segment of a node's memory.
@@ -44,13 +61,17 @@ pub struct MemberEntry {
     pub segment: u32,
 }
 
-/// A home and its members: the primary first, then the backups in order.
+/// A home and its live members: the primary first, then the backups in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HomeEntry {
     /// The home.
     pub id: HomeId,
-    /// Its replicas.
+    /// Its replicas; none when more nodes were lost than the policy survives.
     pub members: Vec<MemberEntry>,
+    /// The epoch in which it was closed last; links of earlier ones are not to be used for it.
+    pub epoch: Epoch,
+    /// Whether clients may change anything in it. What is committed may be read all the same.
+    pub is_open: bool,
 }
 
 /// The cluster map of one epoch.
@@ -68,6 +89,10 @@ pub struct ClusterMap {
     pub nodes: Vec<NodeEntry>,
     /// All homes; partition p lives in home p / geometry.partitions.
     pub homes: Vec<HomeEntry>,
+    /// Where coordinators listen, in order; empty in a static cluster.
+    pub coordinators: Vec<String>,
+    /// Fewest members of a home that clients write to.
+    pub write_floor: u8,
 }
 
 /// What an operator chooses of a cluster; the same on every node.
@@ -112,7 +137,47 @@ pub enum MapError {
     Geometry(#[from] GeometryError),
 }
 
+impl NodeEntry {
+    /// A node that a configuration names.
+    pub fn listed(id: NodeId, address: &str) -> NodeEntry {
+        let (address, domain) = (address.to_owned(), host_of(address).to_owned());
+        NodeEntry { id, address, incarnation: Incarnation(0), domain, standing: Standing::Up }
+    }
+
+    /// Whether it is there, as far as anybody has decided.
+    pub fn is_up(&self) -> bool {
+        self.standing == Standing::Up
+    }
+}
+
+/// The host of `host:port`: what a node fails together with, unless it says otherwise.
+pub fn host_of(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host)
+}
+
+impl HomeEntry {
+    /// Whether `node` is one of its members.
+    pub fn has_member(&self, node: NodeId) -> bool {
+        self.members.iter().any(|member| member.node == node)
+    }
+}
+
 impl ClusterMap {
+    /// Whether members are those of the configuration, for ever: nobody decides about them.
+    pub fn is_static(&self) -> bool {
+        self.coordinators.is_empty()
+    }
+
+    /// The node of that number, if there ever was one.
+    pub fn node(&self, id: NodeId) -> Option<&NodeEntry> {
+        self.nodes.get(usize::from(id.0))
+    }
+
+    /// Copies that the policy wants and that `home` has not.
+    pub fn missing(&self, home: &HomeEntry) -> usize {
+        self.geometry.policy.copies().saturating_sub(home.members.len())
+    }
+
     /// The map of a cluster whose members are listed in its configuration: the same on every node that has the same list.
     pub fn of(shape: &Shape) -> Result<ClusterMap, MapError> {
         let copies = shape.policy.copies();
@@ -142,8 +207,10 @@ impl ClusterMap {
             epoch: Epoch(1),
             commit: shape.commit,
             geometry,
-            nodes: nodes.map(|(i, a)| NodeEntry { id: NodeId(i as u16), address: a.clone() }).collect(),
+            nodes: nodes.map(|(i, address)| NodeEntry::listed(NodeId(i as u16), address)).collect(),
             homes,
+            coordinators: Vec::new(),
+            write_floor: 1,
         })
     }
 
@@ -179,7 +246,7 @@ impl ClusterMap {
         };
         let copies = self.geometry.policy.copies();
         if self.homes.is_empty() {
-            return Some("it has no homes".into());
+            return Some("it has no homes: the cluster waits for its nodes".into());
         }
         for (i, node) in self.nodes.iter().enumerate() {
             if usize::from(node.id.0) != i {
@@ -190,7 +257,9 @@ impl ClusterMap {
             let mut nodes: Vec<_> = home.members.iter().map(|m| m.node).collect();
             nodes.sort();
             nodes.dedup();
-            if usize::from(home.id.0) != i || home.members.len() != copies || nodes.len() != copies {
+            let count = home.members.len();
+            let is_whole = count == copies || !self.is_static() && count < copies;
+            if usize::from(home.id.0) != i || !is_whole || nodes.len() != count || home.epoch > self.epoch {
                 return Some(format!("home {i} is malformed"));
             }
             if nodes.iter().any(|n| usize::from(n.0) >= self.nodes.len()) {
@@ -219,6 +288,9 @@ impl ClusterMap {
         }
         if self.geometry != other.geometry {
             return differs("policy or sizes", &self.geometry, &other.geometry);
+        }
+        if self.coordinators != other.coordinators {
+            return differs("cluster.coordinators", &self.coordinators, &other.coordinators);
         }
         if self.epoch != other.epoch {
             return differs("epoch", &self.epoch, &other.epoch);

@@ -66,10 +66,55 @@ pub enum Request {
     },
     /// Everything the node can tell about itself. Answered by [`Reply::Stats`].
     Stats,
-    /// Breaks all links of earlier epochs. Answered by [`Reply::Fenced`] when nothing of them can execute any more.
+    /// Breaks all links of earlier epochs. Answered by [`Reply::Fenced`] when nothing of them can execute any more, and when
+    /// this node's promises to those who are deposed have ended.
     Fence {
         /// Links granted from now on belong to this epoch.
         epoch: Epoch,
+        /// The nodes without whom the cluster goes on.
+        deposed: Vec<NodeId>,
+    },
+    /// The latest map that the node knows. Answered by [`Reply::Map`].
+    Map,
+    /// A later map. Answered by [`Reply::Done`], also when the node knows it already.
+    Adopt {
+        /// The map.
+        map: Box<ClusterMap>,
+    },
+    /// A client is lost: its link is broken for good, and its id refused from now on. Answered by [`Reply::Evicted`].
+    Evict {
+        /// The client.
+        client: ClientId,
+    },
+    /// As [`Request::SealExtent`], for a client that was evicted. Answered by [`Reply::Done`].
+    SealFor {
+        /// The owner.
+        client: ClientId,
+        /// The home.
+        home: HomeId,
+        /// As it was granted.
+        grant: ExtentGrant,
+        /// Bytes appended, of the grant's length.
+        used: u64,
+    },
+    /// A segment is to become a replica of a home: it is emptied, and its header written. Answered by [`Reply::Done`].
+    Prepare {
+        /// The home.
+        home: HomeId,
+        /// The segment; no home of the node's map lives there.
+        segment: u32,
+        /// The epoch of the order.
+        epoch: Epoch,
+    },
+    /// A peer cannot reach the coordinator: will this node see to it that nobody goes on without the peer for as long as a
+    /// lease? Answered by [`Reply::Promised`].
+    Promise {
+        /// The peer.
+        node: NodeId,
+        /// Its memory's life.
+        incarnation: Incarnation,
+        /// For how long, in milliseconds.
+        for_ms: u64,
     },
 }
 
@@ -90,6 +135,8 @@ pub enum Reply {
         end: RdmaEnd,
         /// Where the memory lies.
         memory: Vec<RdmaChunk>,
+        /// The epoch that the link belongs to.
+        epoch: Epoch,
     },
     /// Space to append to.
     Extent(ExtentGrant),
@@ -100,8 +147,26 @@ pub enum Reply {
         /// How many.
         links: u32,
     },
+    /// A map.
+    Map(Box<ClusterMap>),
+    /// The client's link is broken.
+    Evicted {
+        /// What it has open in homes of which this node is the primary.
+        open: Vec<OpenGrant>,
+    },
+    /// Nobody will go on without the peer for as long as it asked for.
+    Promised,
     /// The request was not carried out.
     Refused(Refusal),
+}
+
+/// Extents that a client has open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenGrant {
+    /// The home.
+    pub home: HomeId,
+    /// The extents.
+    pub grant: ExtentGrant,
 }
 
 /// A node introduces itself.
@@ -238,6 +303,15 @@ pub enum Refusal {
         /// The node's.
         current: Epoch,
     },
+    /// The client was taken for lost: whoever comes under its name now needs another.
+    #[error("client {0} was taken for lost and evicted")]
+    Evicted(ClientId),
+    /// The node has no lease, so others may go on without it.
+    #[error("node {0} has no lease: it cannot reach the coordinator, nor all of its peers")]
+    NoLease(NodeId),
+    /// The node will be passed over, or was.
+    #[error("{0} is passed over")]
+    Deposed(NodeId),
 }
 
 /// A node's state.

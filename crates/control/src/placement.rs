@@ -1,7 +1,7 @@
 //! Which nodes hold which home: a pure function of the number of nodes.
 
 use crate::map::{HomeEntry, MemberEntry};
-use farrow_layout::{HomeId, NodeId};
+use farrow_layout::{Epoch, HomeId, NodeId};
 
 /// Homes of `nodes` nodes with `copies` members each; every node is the primary of `per_node` of them and holds equally
 /// many segments. Backups rotate, so that a lost node's work spreads over more than its neighbours.
@@ -22,7 +22,8 @@ pub fn homes(nodes: usize, copies: usize, per_node: usize) -> Vec<HomeEntry> {
                     MemberEntry { node: NodeId(node as u16), segment }
                 })
                 .collect();
-            homes.push(HomeEntry { id: HomeId(homes.len() as u16), members });
+            let id = HomeId(homes.len() as u16);
+            homes.push(HomeEntry { id, members, epoch: Epoch(1), is_open: true });
         }
     }
     homes

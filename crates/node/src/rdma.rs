@@ -41,6 +41,7 @@ pub(crate) trait RdmaHost: Send + Sync {
 pub(crate) struct RdmaLink {
     pub(crate) end: RdmaEnd,
     pub(crate) memory: Vec<RdmaChunk>,
+    pub(crate) epoch: Epoch,
 }
 
 /// Finds a device toward `own` (the address that clients dial) and registers `memory` with it. Where that is not possible,
@@ -108,7 +109,7 @@ impl RdmaHost for Ports {
             return Err("the cluster moved on to another epoch meanwhile: try again".to_owned());
         }
         self.links().insert(client, accepted.link);
-        Ok(RdmaLink { end: accepted.end, memory: accepted.memory })
+        Ok(RdmaLink { end: accepted.end, memory: accepted.memory, epoch })
     }
 
     fn disconnect(&self, client: ClientId) {

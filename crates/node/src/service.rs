@@ -174,7 +174,7 @@ impl Service {
                 self.ledger.clients().check(client, session)?;
                 let keep = |link| self.ledger.clients().set_link(client, session, link);
                 let link = self.links.link_rdma(client, &end, keep)?;
-                Reply::Rdma { end: link.end, memory: link.memory }.into()
+                Reply::Rdma { end: link.end, memory: link.memory, epoch: link.epoch }.into()
             }
             Request::Unlink { client } => {
                 let link = self.ledger.clients().set_link(client, session, Default::default())?;
@@ -189,7 +189,7 @@ impl Service {
                 Reply::Done.into()
             }
             Request::Stats => Reply::Stats(Box::new(self.stats())).into(),
-            Request::Fence { epoch } => {
+            Request::Fence { epoch, deposed: _ } => {
                 let fenced = self.links.fence(epoch);
                 match &fenced {
                     Ok(links) => tracing::info!(%epoch, links, who = who.name, "fenced"),
@@ -198,6 +198,14 @@ impl Service {
                     }
                 }
                 Reply::Fenced { links: fenced? }.into()
+            }
+            Request::Map => Reply::Map(Box::new(self.map())).into(),
+            Request::Adopt { .. }
+            | Request::Evict { .. }
+            | Request::SealFor { .. }
+            | Request::Prepare { .. }
+            | Request::Promise { .. } => {
+                return Err(Refusal::Bad("this cluster is static: nobody decides about its members".into()));
             }
         })
     }
@@ -281,7 +289,7 @@ fn printable(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(NAME_LEN).collect()
 }
 
-const KINDS: [&str; 10] = [
+const KINDS: [&str; 16] = [
     "hello",
     "join",
     "leave",
@@ -292,6 +300,12 @@ const KINDS: [&str; 10] = [
     "seal_extent",
     "stats",
     "fence",
+    "map",
+    "adopt",
+    "evict",
+    "seal_for",
+    "prepare",
+    "promise",
 ];
 
 /// Position in [`KINDS`].
@@ -307,6 +321,12 @@ fn kind(request: &Request) -> usize {
         Request::SealExtent { .. } => 7,
         Request::Stats => 8,
         Request::Fence { .. } => 9,
+        Request::Map => 10,
+        Request::Adopt { .. } => 11,
+        Request::Evict { .. } => 12,
+        Request::SealFor { .. } => 13,
+        Request::Prepare { .. } => 14,
+        Request::Promise { .. } => 15,
     }
 }
 

@@ -115,21 +115,30 @@ fn a_fence_breaks_links_and_begins_an_epoch() {
     let (_, passed) = other.link_with_files(ClientId(2));
     let mut tool = dial(&daemon);
     tool.hello();
-    assert_eq!(tool.call(&Request::Fence { epoch: Epoch(5) }), Reply::Fenced { links: 2 });
+    assert_eq!(
+        tool.call(&Request::Fence { epoch: Epoch(5), deposed: Vec::new() }),
+        Reply::Fenced { links: 2 }
+    );
     assert_eq!(tool.hello().map.epoch, Epoch(5));
     assert_eq!(transport_of(&daemon, ME).as_deref(), Some(""));
 
     for (asked, current) in [(5, 5), (4, 5), (0, 5)] {
-        let refusal = tool.refused(&Request::Fence { epoch: Epoch(asked) });
+        let refusal = tool.refused(&Request::Fence { epoch: Epoch(asked), deposed: Vec::new() });
         assert_eq!(refusal, Refusal::StaleEpoch { asked: Epoch(asked), current: Epoch(current) });
     }
-    assert!(matches!(tool.refused(&Request::Fence { epoch: Epoch(u64::MAX) }), Refusal::Bad(_)));
+    assert!(matches!(
+        tool.refused(&Request::Fence { epoch: Epoch(u64::MAX), deposed: Vec::new() }),
+        Refusal::Bad(_)
+    ));
 
     let end = peer.link(ME).expect("a fenced client may come back");
     assert_eq!(end.epoch, 5);
     assert_eq!(transport_of(&daemon, ME).as_deref(), Some("shm"));
     assert_ne!(passed.grant.epoch, 5);
-    assert_eq!(tool.call(&Request::Fence { epoch: Epoch(6) }), Reply::Fenced { links: 1 });
+    assert_eq!(
+        tool.call(&Request::Fence { epoch: Epoch(6), deposed: Vec::new() }),
+        Reply::Fenced { links: 1 }
+    );
 }
 
 /// The word that says whether the client of `grant` is inside of a chain.
@@ -151,7 +160,7 @@ fn a_fence_that_a_client_holds_up_fails_and_may_be_repeated() {
 
     let mut tool = dial(&daemon);
     tool.hello();
-    let fence = Request::Fence { epoch: Epoch(2) };
+    let fence = Request::Fence { epoch: Epoch(2), deposed: Vec::new() };
     // The client is this very process: the node must not kill it.
     let refusal = tool.refused(&fence);
     assert!(matches!(&refusal, Refusal::Transport(why) if why.contains("may still write")), "{refusal}");
@@ -175,7 +184,8 @@ fn a_fence_under_way_delays_no_other_request() {
     std::thread::scope(|scope| {
         let mut tool = dial(&daemon);
         tool.hello();
-        let fence = scope.spawn(move || tool.refused(&Request::Fence { epoch: Epoch(2) }));
+        let fence =
+            scope.spawn(move || tool.refused(&Request::Fence { epoch: Epoch(2), deposed: Vec::new() }));
         eventually("the fence begins", || daemon.map().epoch == Epoch(2));
         let mut other = dial(&daemon).joined(ClientId(2));
         other.stats();
@@ -204,7 +214,10 @@ fn fences_and_links_may_come_at_once() {
         let mut tool = dial(&daemon);
         tool.hello();
         for epoch in 2..40 {
-            assert!(matches!(tool.call(&Request::Fence { epoch: Epoch(epoch) }), Reply::Fenced { .. }));
+            assert!(matches!(
+                tool.call(&Request::Fence { epoch: Epoch(epoch), deposed: Vec::new() }),
+                Reply::Fenced { .. }
+            ));
         }
     });
     let mut peer = dial_unix(&daemon).joined(ME);

@@ -17,6 +17,7 @@ pub struct Member<L> {
 pub struct Home<L> {
     id: HomeId,
     epoch: Epoch,
+    is_open: bool,
     members: Vec<Member<L>>,
 }
 
@@ -27,12 +28,22 @@ impl<L: Link> Home<L> {
     /// If `members` is empty.
     pub fn new(id: HomeId, members: Vec<Member<L>>) -> Home<L> {
         assert!(!members.is_empty(), "home {id} has no member left");
-        Home { id, epoch: Epoch(0), members }
+        Home { id, epoch: Epoch(0), is_open: true, members }
     }
 
     /// The same view, as of `epoch`.
     pub fn of_epoch(self, epoch: Epoch) -> Home<L> {
         Home { epoch, ..self }
+    }
+
+    /// The same view while it is closed: what is committed may be read, and nothing changed.
+    pub fn closed(self) -> Home<L> {
+        Home { is_open: false, ..self }
+    }
+
+    /// Whether anything may be changed in it.
+    pub fn is_open(&self) -> bool {
+        self.is_open
     }
 
     /// The epoch in which this is the view.

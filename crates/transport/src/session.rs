@@ -4,7 +4,7 @@ use crate::{AnyFabric, AnyLink, Choice, Offer, Preference, Rdma, Require, choose
 use farrow_control::message::{Refusal, Reply, Request, ShmEnd, Welcome};
 use farrow_control::{Channel, Limits, Secret};
 use farrow_fabric_shm::{ShmGrant, ShmPeer, receive_grant};
-use farrow_layout::{ClientId, NodeId};
+use farrow_layout::{ClientId, Epoch, NodeId};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::UnixStream;
@@ -239,28 +239,29 @@ impl Session {
         }
     }
 
-    /// A link of `fabric` to the node. Blocks.
+    /// A link of `fabric` to the node, and the node's epoch that it belongs to. An earlier link of `client` is broken first:
+    /// nothing posted on it will execute any more. Blocks.
     ///
     /// # Errors
     /// As [`Session::call`], and what the provider says.
-    pub fn link(&self, fabric: &AnyFabric, client: ClientId) -> Result<AnyLink, DialError> {
+    pub fn link(&self, fabric: &AnyFabric, client: ClientId) -> Result<(AnyLink, Epoch), DialError> {
         match self.choice.transport {
             "rdma" => self.link_rdma(fabric, client),
             _ => self.link_shm(fabric, client),
         }
     }
 
-    fn link_rdma(&self, fabric: &AnyFabric, client: ClientId) -> Result<AnyLink, DialError> {
+    fn link_rdma(&self, fabric: &AnyFabric, client: ClientId) -> Result<(AnyLink, Epoch), DialError> {
         let transport = |why: String| DialError::Transport { address: self.address.clone(), why };
         let engine =
             fabric.engine().ok_or_else(|| transport("this thread's fabric has no RDMA device".into()))?;
         let connecting = engine.connect().map_err(|e| transport(e.to_string()))?;
-        let (end, memory) = match self.call(&Request::LinkRdma { client, end: connecting.end() })? {
-            Reply::Rdma { end, memory } => (end, memory),
+        let (end, memory, epoch) = match self.call(&Request::LinkRdma { client, end: connecting.end() })? {
+            Reply::Rdma { end, memory, epoch } => (end, memory, epoch),
             other => return Err(self.confused(&other)),
         };
         match connecting.finish(self.node(), &end, memory) {
-            Ok(link) => Ok(AnyLink::Rdma(link)),
+            Ok(link) => Ok((AnyLink::Rdma(link), epoch)),
             Err(e) => {
                 // The node's end is of no use any more; if it cannot be told, it finds out when the session ends.
                 let _ = self.call(&Request::Unlink { client });
@@ -269,7 +270,7 @@ impl Session {
         }
     }
 
-    fn link_shm(&self, fabric: &AnyFabric, client: ClientId) -> Result<AnyLink, DialError> {
+    fn link_shm(&self, fabric: &AnyFabric, client: ClientId) -> Result<(AnyLink, Epoch), DialError> {
         let transport = |why: String| DialError::Transport { address: self.address.clone(), why };
         let mut stream = self.lock();
         let mut peer = self.peer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -292,7 +293,8 @@ impl Session {
             }
         };
         let grant = ShmGrant { link: end.link, key: end.key, epoch: end.epoch };
-        Ok(AnyLink::Shm(mapped.link(self.node(), grant, fabric.totals_cell(), fabric.corks())))
+        let link = mapped.link(self.node(), grant, fabric.totals_cell(), fabric.corks());
+        Ok((AnyLink::Shm(link), Epoch(end.epoch)))
     }
 }
 

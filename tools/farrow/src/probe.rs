@@ -31,7 +31,7 @@ impl Probe {
         .map_err(|why| DialError::Transport { address: address.to_owned(), why })?;
         let client = ClientId((fabric.random() as u32).max(1));
         session.join(client)?;
-        let link = session.link(&fabric, client)?;
+        let (link, _) = session.link(&fabric, client)?;
         Ok(Probe { session, fabric, link, client, patience: reach.options.deadline })
     }
 
