@@ -289,6 +289,9 @@ pub enum Refusal {
         /// The home.
         home: HomeId,
     },
+    /// The home is closed: its members are being made alike. It opens in milliseconds.
+    #[error("home {0} is closed for a change of view: ask again shortly")]
+    HomeClosed(HomeId),
     /// The transport is not available.
     #[error("{0}")]
     Transport(String),
@@ -307,8 +310,8 @@ pub enum Refusal {
     #[error("client {0} was taken for lost and evicted")]
     Evicted(ClientId),
     /// The node has no lease, so others may go on without it.
-    #[error("node {0} has no lease: it cannot reach the coordinator, nor all of its peers")]
-    NoLease(NodeId),
+    #[error("the node has no lease: it cannot reach the coordinator, nor all of its peers")]
+    NoLease,
     /// The node will be passed over, or was.
     #[error("{0} is passed over")]
     Deposed(NodeId),

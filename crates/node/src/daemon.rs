@@ -3,6 +3,7 @@
 use crate::StartError;
 use crate::ending::{Cause, Ending, Failed, wait_for_signals};
 use crate::listen::{Door, Listeners};
+use crate::memory;
 use crate::notify::{READY, STOPPING, notify};
 use crate::service::Service;
 use crate::session;
@@ -11,7 +12,8 @@ use farrow_config::{Commit, Config};
 use farrow_control::Secret;
 use farrow_control::map::{ClusterMap, CommitKind, Shape};
 use farrow_control::message::NodeStats;
-use farrow_layout::NodeId;
+use farrow_fabric_shm::NodeMemory;
+use farrow_layout::{Incarnation, NodeId};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -74,7 +76,20 @@ impl Bound {
         let map = ClusterMap::of(&shape(&self.config))?;
         // A cluster has at most 65535 homes, and each node is the primary of some.
         let node = NodeId(index as u16);
-        let service = Service::start(&self.config, map, node, self.listeners.shm_socket())?;
+        let memory = memory::make(&self.config.node, &map, node)?;
+        self.serve_as(map, node, memory, Incarnation(random()), secret)
+    }
+
+    fn serve_as(
+        self,
+        map: ClusterMap,
+        node: NodeId,
+        memory: NodeMemory,
+        incarnation: Incarnation,
+        secret: &Secret,
+    ) -> Result<Daemon, StartError> {
+        let shm_socket = self.listeners.shm_socket();
+        let service = Service::start(&self.config, map, node, memory, incarnation, shm_socket)?;
         let max_sessions = self.config.node.max_clients as usize + SESSIONS_FOR_TOOLS;
         let core = Arc::new(Core {
             service,
@@ -291,6 +306,11 @@ fn shape(config: &Config) -> Shape {
         block_len: cluster.block_size,
         extent_len: cluster.extent_size,
     }
+}
+
+fn random() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
 }
 
 /// `listen` with the port that it turned out to be.

@@ -45,6 +45,7 @@ mod listen;
 mod memory;
 mod notify;
 mod own_memory;
+mod promises;
 mod rdma;
 mod service;
 mod session;
