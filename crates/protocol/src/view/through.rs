@@ -14,6 +14,9 @@ use std::rc::Rc;
 pub trait Views<F: Fabric> {
     /// A view that may work where `lost` did not: lost links made anew, or dead members left out. Waits for it.
     ///
+    /// It may be a closed one, in which reads go on, unless `lost` is that very view and none of its links is lost: then
+    /// somebody wants to change something, and waits until it opens.
+    ///
     /// When it returns, no verb that this client has posted on a link of `lost` that was broken will execute any more: the
     /// node has torn down its end before it gives a new one, or has fenced.
     ///
@@ -51,7 +54,7 @@ impl<'a, F: Fabric, V: Views<F>> Through<'a, F, V> {
 
     /// Goes on to the next view after `failure`, if that helps.
     async fn renew(&mut self, failure: Failure) -> Result<(), Failure> {
-        if !failure.is_of_link() || self.lost == MOST_VIEWS {
+        if !failure.is_of_view() || self.lost == MOST_VIEWS {
             return Err(failure);
         }
         self.lost += 1;
