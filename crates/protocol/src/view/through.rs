@@ -4,7 +4,7 @@ use super::{InDoubt, Settled, settle_in_doubt};
 use crate::mutant::{self, Mutant};
 use crate::{
     Commit, Concluded, Condition, Context, DeleteOutcome, Event, Failure, Found, GetOutcome, Home, Known,
-    Place, PutOutcome, Replaced, Staged, Target, delete, exists, get, put,
+    Place, ProtocolError, PutOutcome, Replaced, Staged, Target, delete, exists, get, put,
 };
 use farrow_fabric::{Effect, Fabric};
 use std::rc::Rc;
@@ -58,6 +58,9 @@ impl<'a, F: Fabric, V: Views<F>> Through<'a, F, V> {
             return Err(failure);
         }
         self.lost += 1;
+        if failure.error == ProtocolError::Closed {
+            self.base.note(Event::WaitedForOpen);
+        }
         let lost = self.view.as_deref().unwrap_or(self.base.home);
         let view = self.views.renew(lost).await;
         self.view = Some(view.map_err(|NoView| failure)?);
@@ -115,7 +118,7 @@ impl<'a, F: Fabric, V: Views<F>> Through<'a, F, V> {
 }
 
 fn unknown(doubt: InDoubt) -> Failure {
-    let why = crate::ProtocolError::Overtaken { word: doubt.to };
+    let why = ProtocolError::Overtaken { word: doubt.to };
     Failure { error: why, effect: Effect::Maybe, in_doubt: Some(doubt) }
 }
 
@@ -129,7 +132,12 @@ async fn read_through<F: Fabric, V: Views<F>, T>(
     loop {
         match read(&through.context()).await {
             Err(failure) => through.renew(failure).await?,
-            outcome => return outcome,
+            Ok(found) => {
+                if !through.context().home.is_open() {
+                    cx.note(Event::ReadClosed);
+                }
+                return Ok(found);
+            }
         }
     }
 }
