@@ -114,9 +114,9 @@ impl Bound {
             let (core, peers) = (daemon.core.clone(), Peers::new(dial.clone()));
             daemon.spawn("farrow-lease", move || keep(&core.service, &core.ending, peers, lease))?;
         }
-        for (role, name, work) in [
-            (Role::Urgent, "farrow-urgent", agent::urgent as fn(Field, &Tasks, &Ending)),
-        ] {
+        for (role, name, work) in
+            [(Role::Urgent, "farrow-urgent", agent::urgent as fn(Field, &Tasks, &Ending))]
+        {
             let (core, tasks, dial, caller) = (daemon.core.clone(), tasks.clone(), dial.clone(), call());
             // A fabric belongs to the thread that makes it.
             daemon.spawn(name, move || {
