@@ -140,9 +140,10 @@ impl Error {
             return Error::Unknown { why };
         }
         match failure.error {
-            ProtocolError::Link(_) | ProtocolError::Contended { .. } | ProtocolError::NotFenced { .. } => {
-                Error::Unavailable { why }
-            }
+            ProtocolError::Link(_)
+            | ProtocolError::Closed
+            | ProtocolError::Contended { .. }
+            | ProtocolError::NotFenced { .. } => Error::Unavailable { why },
             ProtocolError::Overtaken { .. } => Error::Unknown { why },
             ProtocolError::IndexFull => Error::Full { why },
             ProtocolError::Corrupt { .. } | ProtocolError::WildWord { .. } => Error::Corrupt { why },

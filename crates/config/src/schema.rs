@@ -210,6 +210,8 @@ schema! {
         name: String = Kind::Text, "farrow", "shop";
         /// Control addresses of all memory nodes; the same list in the same order everywhere.
         nodes: Vec<String> = Kind::List, "", "10.0.0.1:7400,10.0.0.2:7400,10.0.0.3:7400";
+        /// Control addresses of the coordinators; with them nodes register and are replaced when they are lost.
+        coordinators: Vec<String> = Kind::List, "", "10.0.0.1:7300,10.0.0.2:7300";
         /// The cluster's secret itself; seen by whoever may list processes, so prefer secret_file.
         secret: Option<SecretText> = Kind::Secret, "", "a-secret-of-16-bytes-or-more";
         /// File that holds the cluster's secret; nobody but its owner and group may have access.
@@ -233,6 +235,8 @@ schema! {
         listen: String = Kind::Text, "127.0.0.1:7400", "0.0.0.0:7400";
         /// Address that clients dial, as in cluster.nodes; without it, the address listened on.
         advertise: Option<String> = Kind::OptionalText, "", "10.0.0.1:7400";
+        /// What the node fails together with, such as a rack; without it, the host of its address.
+        domain: Option<String> = Kind::OptionalText, "", "rack-7";
         /// Memory to register and hand out.
         memory: u64 = Kind::Size { min: MIB, max: 64 * TIB }, "1GiB", "64GiB";
         /// Huge pages behind that memory: auto falls back to small pages and says so.

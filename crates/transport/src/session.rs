@@ -94,6 +94,13 @@ impl Stream {
             Stream::Unix(channel) => channel.call(request),
         }
     }
+
+    fn set_patience(&mut self, reply: Duration) {
+        match self {
+            Stream::Tcp(channel) => channel.set_limits(Limits { reply, ..channel.limits() }),
+            Stream::Unix(channel) => channel.set_limits(Limits { reply, ..channel.limits() }),
+        }
+    }
 }
 
 /// A process's session with one memory node. Thread-safe.
@@ -220,6 +227,11 @@ impl Session {
             Ok(reply) => Ok(reply),
             Err(source) => Err(DialError::Channel { address: self.address.clone(), source }),
         }
+    }
+
+    /// How long to wait for each reply from now on. A session whose reply did not come in time is over.
+    pub fn set_patience(&self, reply: Duration) {
+        self.lock().set_patience(reply);
     }
 
     /// A reply that was not expected, as an error.
