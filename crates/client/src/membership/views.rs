@@ -15,7 +15,7 @@ pub(crate) struct HomeViews<F: Fabric, R> {
     routes: Rc<R>,
     links: Links<F, R>,
     plan: Plan,
-    current: Vec<RefCell<Option<Rc<Home<F::Link>>>>>,
+    current: Vec<Place<F::Link>>,
     renaming: Shared<Result<(), String>>,
     /// Why the client has no other id, if that was refused.
     unnamed: RefCell<Option<String>>,
@@ -23,6 +23,9 @@ pub(crate) struct HomeViews<F: Fabric, R> {
     id: Cell<ClientId>,
     counts: Rc<Counts>,
 }
+
+/// The view of one home, if it has one.
+type Place<L> = RefCell<Option<Rc<Home<L>>>>;
 
 /// Why there is no view of a home.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,7 +71,7 @@ impl<F: Fabric, R: Routes<F>> HomeViews<F, R> {
         }
     }
 
-    fn place(&self, home: HomeId) -> &RefCell<Option<Rc<Home<F::Link>>>> {
+    fn place(&self, home: HomeId) -> &Place<F::Link> {
         &self.current[usize::from(home.0)]
     }
 
