@@ -7,12 +7,14 @@
 #![forbid(unsafe_code)]
 
 mod choose;
+mod coordinator;
 mod fabric;
 mod link;
 mod rdma;
 mod session;
 
 pub use choose::{Choice, Offer, Preference, Require, choose};
+pub use coordinator::{CallError, Caller};
 pub use fabric::{AnyFabric, FabricOptions};
 pub use link::{AnyCompletion, AnyLink};
 pub use rdma::Rdma;
