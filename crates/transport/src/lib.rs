@@ -9,6 +9,7 @@
 mod choose;
 mod coordinator;
 mod fabric;
+mod half;
 mod link;
 mod rdma;
 mod session;
@@ -16,6 +17,7 @@ mod session;
 pub use choose::{Choice, Offer, Preference, Require, choose};
 pub use coordinator::{CallError, Caller};
 pub use fabric::{AnyFabric, FabricOptions};
+pub use half::{HalfLink, LinkOffer, LinkWish};
 pub use link::{AnyCompletion, AnyLink};
 pub use rdma::Rdma;
 pub use session::{DialError, DialOptions, Session};
