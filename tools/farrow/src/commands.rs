@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod config;
+mod coordinator;
 mod del;
 mod demo;
 mod doctor;
@@ -30,6 +31,7 @@ Try it, on this machine and without any configuration:
 Run it:
   farrow config show --toml > farrow.toml    then set cluster.nodes and cluster.secret_file
   farrow node                                on every machine of cluster.nodes
+  farrow coordinator                         once, with cluster.coordinators set: lost nodes are replaced
   farrow put greeting hello
   farrow get greeting
   farrow status
@@ -43,6 +45,7 @@ fn all() -> Vec<(Command, Run)> {
     vec![
         (demo::command(), demo::run),
         (node::command(), node::run),
+        (coordinator::command(), coordinator::run),
         (put::command(), put::run),
         (get::command(), get::run),
         (del::command(), del::run),
