@@ -175,7 +175,7 @@ fn reachable(section: &str, listen: &str, advertise: Option<&str>, list: &str) -
 fn store(text: &str) -> Option<String> {
     let wrong = |why: &str| Some(format!("coordinator.store is \"{text}\": {why}"));
     match text.split_once(':') {
-        Some(("file", path)) if path.is_empty() => wrong("the path is missing, write file:PATH"),
+        Some(("file", "")) => wrong("the path is missing, write file:PATH"),
         Some(("file", _)) => None,
         Some(("etcd", list)) => {
             let urls: Vec<&str> = list.split(',').map(str::trim).collect();
