@@ -217,8 +217,8 @@ schema! {
         name: String = Kind::Text, "farrow", "shop";
         /// Control addresses of all memory nodes, the same list in the same order everywhere; not needed with cluster.coordinators.
         nodes: Vec<String> = Kind::List, "", "10.0.0.1:7400,10.0.0.2:7400,10.0.0.3:7400";
-        /// Addresses of all coordinators; with them, nodes register, lost ones are replaced, and clients follow.
-        coordinators: Vec<String> = Kind::List, "", "10.0.0.8:7300,10.0.0.9:7300";
+        /// Control addresses of the coordinators; with them nodes register and are replaced when they are lost.
+        coordinators: Vec<String> = Kind::List, "", "10.0.0.1:7300,10.0.0.2:7300";
         /// The cluster's secret itself; seen by whoever may list processes, so prefer secret_file.
         secret: Option<SecretText> = Kind::Secret, "", "a-secret-of-16-bytes-or-more";
         /// File that holds the cluster's secret; nobody but its owner and group may have access.
@@ -248,7 +248,7 @@ schema! {
         listen: String = Kind::Text, "127.0.0.1:7400", "0.0.0.0:7400";
         /// Address that clients dial, as in cluster.nodes; without it, the address listened on.
         advertise: Option<String> = Kind::OptionalText, "", "10.0.0.1:7400";
-        /// What the node fails together with, a rack for example: copies are kept apart; without it, its host.
+        /// What the node fails together with, such as a rack; without it, the host of its address.
         domain: Option<String> = Kind::OptionalText, "", "rack-7";
         /// Memory to register and hand out.
         memory: u64 = Kind::Size { min: MIB, max: 64 * TIB }, "1GiB", "64GiB";
@@ -303,6 +303,8 @@ schema! {
         threads: u32 = Kind::Integer { min: 1, max: 256 }, "1", "8";
         /// How long an idle thread polls before it sleeps until an event.
         spin: Duration = Kind::Duration { min: Duration::ZERO, max: SECOND }, "50us", "0s";
+        /// Whether to write where so many nodes were lost that fewer copies are left than the cluster's floor.
+        allow_under_replicated: bool = Kind::Bool, "false", "true";
     }
     /// What is logged.
     log: Log {

@@ -289,10 +289,25 @@ impl SegmentPlan {
         RemoteAddr(self.partition(partition).0 + group * GROUP_LEN)
     }
 
+    /// `count` groups of buckets from `first` on.
+    pub fn groups(&self, partition: u32, first: u64, count: u64) -> (RemoteAddr, usize) {
+        assert!(
+            first + count <= self.plan.geometry.groups,
+            "groups {first} + {count} are not in this segment"
+        );
+        (self.group(partition, first), (count * GROUP_LEN) as usize)
+    }
+
     /// The record of an extent.
     pub fn extent_record(&self, extent: u64) -> RemoteAddr {
         assert!(extent < self.plan.extents(), "extent {extent} is not in this segment");
         RemoteAddr(self.base + self.plan.table_at + extent * size_of::<ExtentRecord>() as u64)
+    }
+
+    /// The records of `count` extents from `first` on; they follow each other, [`ExtentRecord`]s without gaps.
+    pub fn extent_records(&self, first: u64, count: u64) -> (RemoteAddr, usize) {
+        assert!(first + count <= self.plan.extents(), "extents {first} + {count} are not in this segment");
+        (self.extent_record(first), count as usize * size_of::<ExtentRecord>())
     }
 
     /// The dead bytes of an extent.

@@ -73,6 +73,18 @@ events! {
     Equalised => "equalised",
     /// A tentative insert was withdrawn when its home changed its view.
     WithdrewTentative => "withdrew_tentative",
+    /// Words that looked pending to the primary of a new view were noted as committed.
+    NotedCommitted => "noted_committed",
+    /// Something was read in a closed home.
+    ReadClosed => "read_closed",
+    /// An operation that had to change something waited for a closed home to open.
+    WaitedForOpen => "waited_for_open",
+    /// A copy of a home was completed on a node that was no member.
+    JoinedMember => "joined_member",
+    /// What a lost client had left was put in order.
+    RecoveredClient => "recovered_client",
+    /// A word of a lost client that lay on a backup alone was taken back.
+    TookBackStray => "took_back_stray",
     /// The primary's entry was corrupt, and a backup's copy was read.
     ReadBackupCopy => "read_backup_copy",
 }
@@ -90,6 +102,12 @@ impl Event {
                 | Event::DoubtUnknown
                 | Event::Equalised
                 | Event::WithdrewTentative
+                | Event::NotedCommitted
+                | Event::ReadClosed
+                | Event::WaitedForOpen
+                | Event::JoinedMember
+                | Event::RecoveredClient
+                | Event::TookBackStray
         )
     }
 }

@@ -10,6 +10,8 @@
 //!  commit     the trait: change one slot on all replicas, settle a slot that may be half changed
 //!  colocated  one round trip, the primary decides          snapshot  FUSEE's, backups first: the baseline
 //!  view       when a node or a link is lost: equalise the survivors, settle what is in doubt, go on
+//!  restore    a copy of a home on a further node, so that the next one may be lost
+//!  recover    what a lost client leaves behind
 //!  appender   where the next entry goes                    rules.rs  decisions, pure, beside each protocol
 //! ```
 
@@ -25,7 +27,10 @@ mod home;
 mod index;
 pub mod mutant;
 mod ops;
+pub mod recover;
+pub mod restore;
 mod snapshot;
+mod spread;
 mod staged;
 mod view;
 
@@ -41,9 +46,10 @@ pub use ops::{
     Condition, DeleteOutcome, GetOutcome, Known, PutOutcome, Rejection, Target, Value, delete, exists, get,
     put,
 };
+pub use recover::recover_client;
 pub use snapshot::Snapshot;
 pub use staged::{Staged, StagedValue};
 pub use view::{
     Changed, Close, Equalised, InDoubt, NoView, Settled, Views, change_view, delete_through, equalise,
-    exists_through, get_through, put_through, settle_in_doubt,
+    equalise_tables, exists_through, get_through, make_alike, put_through, settle_in_doubt,
 };

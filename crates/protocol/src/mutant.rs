@@ -77,6 +77,16 @@ mutants! {
     ReadBeforeFence => "read_before_fence",
     /// A home is not fenced when it changes its view.
     NotFenced => "not_fenced",
+    /// The words of a new primary count as committed before the others are like it.
+    CommittedBeforeAlike => "committed_before_alike",
+    /// Who meets a closed home changes it as any other.
+    ClosedIgnored => "closed_ignored",
+    /// Extents that are open while a home is frozen are not copied to the new member.
+    OpenExtentsLeft => "open_extents_left",
+    /// The index is copied to a new member before the home is frozen.
+    IndexCopiedEarly => "index_copied_early",
+    /// Any word that follows the primary's on a backup alone is taken back behind a lost client, whoever put it there.
+    LiveStrayTakenBack => "live_stray_taken_back",
     /// What is in doubt is concluded from a word that is not on all replicas yet.
     ConcludedFromPending => "concluded_from_pending",
     /// A broken operation is repeated without a look at what it has done.

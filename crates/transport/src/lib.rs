@@ -9,6 +9,8 @@
 mod choose;
 mod coordinator;
 mod fabric;
+mod half;
+mod lease;
 mod link;
 mod rdma;
 mod session;
@@ -16,6 +18,8 @@ mod session;
 pub use choose::{Choice, Offer, Preference, Require, choose};
 pub use coordinator::{CallError, Caller};
 pub use fabric::{AnyFabric, FabricOptions};
-pub use link::{AnyCompletion, AnyLink};
+pub use half::{HalfLink, LinkOffer, LinkWish};
+pub use lease::NodeLease;
+pub use link::{AnyCompletion, AnyLink, RdmaCompletion, RdmaLink};
 pub use rdma::Rdma;
 pub use session::{DialError, DialOptions, Session};

@@ -114,7 +114,7 @@ fn run_client(matches: &ArgMatches) -> Result<()> {
     };
     let path: &PathBuf = matches.get_one("record").expect("required");
     let record = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-    let cluster = Cluster::connect(&config.cluster.nodes, &options)?;
+    let cluster = Cluster::connect_through(&config.cluster.coordinators, &config.cluster.nodes, &options)?;
     let client = cluster.local_client(&Options { deadline: config.client.deadline, ..Options::default() })?;
     let number = *matches.get_one("client").expect("required");
     let tally = rage(&client, &storm, number, record)?;
