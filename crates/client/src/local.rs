@@ -2,13 +2,16 @@
 
 use crate::cluster::Cluster;
 use crate::grant;
+use crate::membership::{LinkError, Linking, Routes, Waiting};
 use crate::space::{GrantError, Granting, Space};
 use crate::worker::Worker;
 use crate::{ConnectError, Core, Options};
+use farrow_control::coordination::Decision;
+use farrow_control::map::ClusterMap;
 use farrow_control::message::{Refusal, Request};
 use farrow_fabric::{Chain, Fabric, Link, block_on, block_on_for};
-use farrow_layout::{ClientId, HomeId, RemoteAddr, Superblock};
-use farrow_protocol::{Extent, Home, Member};
+use farrow_layout::{ClientId, Epoch, HomeId, NodeId, RemoteAddr, Superblock};
+use farrow_protocol::Extent;
 use farrow_transport::{AnyFabric, AnyLink, DialError};
 use std::ops::Deref;
 use std::rc::Rc;
@@ -39,14 +42,13 @@ const FAREWELL: Duration = Duration::from_millis(100);
 /// Space from the nodes' control planes.
 pub struct ControlPlane {
     client: ClientId,
-    /// The node that is the primary of each home.
-    primaries: Vec<Arc<Worker>>,
-    everybody: Vec<Arc<Worker>>,
+    map: Arc<ClusterMap>,
+    workers: Vec<Arc<Worker>>,
 }
 
 impl Space for ControlPlane {
-    fn open(&self, home: HomeId, bytes: u64) -> Granting {
-        let answer = self.primaries[usize::from(home.0)].open(self.client, home, bytes);
+    fn open(&self, primary: NodeId, home: HomeId, bytes: u64) -> Granting {
+        let answer = self.workers[usize::from(primary.0)].open(self.client, home, bytes);
         Box::pin(async move {
             answer.await.unwrap_or_else(|_| {
                 Err(GrantError::Unavailable("the node's control session has ended".into()))
@@ -54,14 +56,41 @@ impl Space for ControlPlane {
         })
     }
 
-    fn seal(&self, extent: &Extent, used: u64) {
-        self.primaries[usize::from(extent.home.0)].tell(grant::seal(self.client, extent, used));
+    fn seal(&self, primary: NodeId, extent: &Extent, used: u64) {
+        self.workers[usize::from(primary.0)].tell(grant::seal(self.client, extent, used));
+    }
+}
+
+impl Routes<AnyFabric> for ControlPlane {
+    fn id(&self) -> ClientId {
+        self.client
+    }
+
+    fn map(&self) -> Arc<ClusterMap> {
+        self.map.clone()
+    }
+
+    fn newer_than(&self, _: Epoch) -> Waiting<()> {
+        Box::pin(std::future::pending())
+    }
+
+    fn link(&self, node: NodeId) -> Linking<AnyLink> {
+        let why = format!("the session with {node} makes no second link");
+        Box::pin(std::future::ready(Err(LinkError::Unreachable(why))))
+    }
+
+    fn report(&self, _: NodeId, _: String) -> Waiting<Decision> {
+        Box::pin(std::future::ready(Decision::YourWay))
+    }
+
+    fn rename(&self, old: ClientId) -> Waiting<Result<(), String>> {
+        Box::pin(std::future::ready(Err(format!("{old} was not given by a coordinator"))))
     }
 }
 
 impl Drop for ControlPlane {
     fn drop(&mut self) {
-        for worker in &self.everybody {
+        for worker in &self.workers {
             worker.tell(Request::Leave { client: self.client });
         }
     }
@@ -74,32 +103,19 @@ impl LocalClient {
     pub(crate) fn join(cluster: &Cluster, options: &Options) -> Result<LocalClient, ConnectError> {
         let fabric = cluster.fabric(options).map_err(ConnectError::Local)?;
         let client = join_everywhere(cluster, &fabric)?;
-        let space = ControlPlane {
-            client,
-            primaries: cluster
-                .map()
-                .homes
-                .iter()
-                .map(|h| cluster.workers()[usize::from(h.members[0].node.0)].clone())
-                .collect(),
-            everybody: cluster.workers().to_vec(),
-        };
         let mut links = Vec::new();
         for worker in cluster.workers() {
-            let (link, _) = worker.session().link(&fabric, client)?;
+            let (link, epoch) = worker.session().link(&fabric, client)?;
             prove(&fabric, &link, worker, cluster)?;
-            links.push(link);
+            links.push((link, epoch));
         }
-        let homes = cluster.map().homes.iter().map(|home| {
-            let members = home.members.iter().map(|m| Member {
-                link: links[usize::from(m.node.0)].clone(),
-                segment: cluster.plan().segment(m.segment),
-            });
-            Home::new(home.id, members.collect())
-        });
-        let homes = homes.collect();
-        let core =
-            Core::new(fabric, space, client, cluster.map().clone(), *cluster.plan(), homes, options.clone());
+        let map = Arc::new(cluster.map().clone());
+        let control = ControlPlane { client, map, workers: cluster.workers().to_vec() };
+        let core = Core::new(fabric, control, *cluster.plan(), links, options.clone());
+        for home in &cluster.map().homes {
+            // With all links there it takes no time.
+            block_on(core.fabric(), core.view(home.id)).map_err(|e| ConnectError::Local(e.to_string()))?;
+        }
         let leaving = Rc::new(Leaving(core.clone()));
         Ok(LocalClient { core, _leaving: leaving })
     }
@@ -107,11 +123,6 @@ impl LocalClient {
     /// Runs a future of this client to its end on this thread.
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         block_on(self.core.fabric(), future)
-    }
-
-    /// Whether every link is up.
-    pub fn is_connected(&self) -> bool {
-        self.core.homes().iter().flat_map(|h| h.members()).all(|m| m.link.is_up())
     }
 }
 

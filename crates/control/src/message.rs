@@ -76,6 +76,9 @@ pub enum Request {
     },
     /// The latest map that the node knows. Answered by [`Reply::Map`].
     Map,
+    /// For how long the node may serve. Answered by [`Reply::Lease`]. Over RDMA clients ask, for a daemon that is stopped cannot
+    /// break their links.
+    Lease,
     /// A later map. Answered by [`Reply::Done`], also when the node knows it already.
     Adopt {
         /// The map.
@@ -149,6 +152,11 @@ pub enum Reply {
     },
     /// A map.
     Map(Box<ClusterMap>),
+    /// What is left of the node's lease.
+    Lease {
+        /// Milliseconds, rounded down; none if it never ends.
+        left_ms: Option<u64>,
+    },
     /// The client's link is broken.
     Evicted {
         /// What it has open in homes of which this node is the primary.

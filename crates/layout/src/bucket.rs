@@ -2,7 +2,7 @@
 
 use crate::described::layout;
 use crate::{KeyHash, Word};
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// Slots in one bucket.
 pub const SLOTS_PER_BUCKET: usize = 7;
@@ -57,6 +57,11 @@ impl Slot {
 pub struct SlotIndex(pub u64);
 
 impl SlotIndex {
+    /// The group that it lies in.
+    pub fn group(self) -> u64 {
+        self.0 / (BUCKETS_PER_GROUP * SLOTS_PER_BUCKET) as u64
+    }
+
     /// Bytes from the start of the partition to the slot.
     pub fn offset(self) -> u64 {
         let bucket = self.0 / SLOTS_PER_BUCKET as u64;
@@ -118,10 +123,31 @@ pub fn slots_of_groups(bytes: &[u8], first_group: u64) -> impl Iterator<Item = (
     (first..).map(SlotIndex).zip(buckets.flat_map(|b| b.slots))
 }
 
+/// Puts `slot` as number `index` of its partition into `bytes`, which hold whole groups from `first_group` on.
+///
+/// # Panics
+/// If the slot does not lie in `bytes`.
+pub fn put_slot_into_groups(bytes: &mut [u8], first_group: u64, index: SlotIndex, slot: Slot) {
+    let at = (index.offset() - first_group * GROUP_LEN) as usize;
+    bytes[at..at + size_of::<Slot>()].copy_from_slice(slot.as_bytes());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use zerocopy::IntoBytes;
+
+    #[test]
+    fn a_slot_that_was_put_into_groups_is_found_there() {
+        let mut bytes = vec![0; 2 * GROUP_LEN as usize];
+        let slot = Slot { word: 7, committed: 9 };
+        for index in (5 * 21..7 * 21).map(SlotIndex) {
+            put_slot_into_groups(&mut bytes, 5, index, slot);
+            let there: Vec<_> = slots_of_groups(&bytes, 5).filter(|(_, s)| *s == slot).collect();
+            assert_eq!(there, [(index, slot)]);
+            put_slot_into_groups(&mut bytes, 5, index, Slot { word: 0, committed: 0 });
+        }
+    }
 
     #[test]
     fn neighbours_share_their_overflow_bucket() {

@@ -2,6 +2,39 @@
 
 use crate::ClientId;
 use crate::described::layout;
+use zerocopy::{FromBytes, IntoBytes};
+
+impl ExtentRecord {
+    /// Bytes of a record in the table.
+    pub const LEN: usize = size_of::<ExtentRecord>();
+
+    /// The records in `bytes`, which were read from the table: whole records.
+    pub fn all_in(bytes: &[u8]) -> impl Iterator<Item = ExtentRecord> + '_ {
+        debug_assert!(bytes.len().is_multiple_of(ExtentRecord::LEN), "whole records were read");
+        let records = bytes.chunks_exact(ExtentRecord::LEN);
+        records.map(|b| ExtentRecord::read_from_bytes(b).expect("a record's bytes"))
+    }
+
+    /// Puts this record into `bytes` of the table, as number `at` of those that lie there.
+    ///
+    /// # Panics
+    /// If it does not lie in `bytes`.
+    pub fn put_into(&self, bytes: &mut [u8], at: usize) {
+        bytes[at * ExtentRecord::LEN..][..ExtentRecord::LEN].copy_from_slice(self.as_bytes());
+    }
+
+    /// Its first word.
+    pub fn extent_word(&self) -> ExtentWord {
+        ExtentWord::from_raw(self.word)
+    }
+
+    /// What all replicas of a home are to say of one extent, of which two of them say `self` and `other`: the record that is
+    /// ahead, `self` if none is, and the larger count of dead bytes, which only grows.
+    pub fn merged(self, other: ExtentRecord) -> ExtentRecord {
+        let ahead = if other.extent_word().is_ahead_of(self.extent_word()) { other } else { self };
+        ExtentRecord { word: ahead.word, dead_bytes: self.dead_bytes.max(other.dead_bytes) }
+    }
+}
 
 layout! {
     /// One extent of a block: who may write it. The table lies in every segment of the home, so that a survivor knows
@@ -70,6 +103,21 @@ impl ExtentWord {
         }
     }
 
+    /// Whether it says more of its extent than `other`, another replica's record of the same extent: a later life, or
+    /// sealed where the other is open. What is no record says nothing.
+    pub fn is_ahead_of(self, other: ExtentWord) -> bool {
+        self.age() > other.age()
+    }
+
+    fn age(self) -> (u32, u8) {
+        match self.state() {
+            ExtentState::Free => (self.generation(), 0),
+            ExtentState::Open => (self.generation(), 1),
+            ExtentState::Sealed => (self.generation(), 2),
+            ExtentState::Unknown(_) => (0, 0),
+        }
+    }
+
     /// How often the extent was handed out.
     pub fn generation(self) -> u32 {
         (self.0 >> 32) as u32 & 0x00ff_ffff
@@ -99,5 +147,20 @@ mod tests {
         );
         assert_eq!(sealed.opened(ClientId(1)).generation(), 2);
         assert_eq!(ExtentWord::from_raw(9 << 56).state(), ExtentState::Unknown(9));
+    }
+
+    #[test]
+    fn a_record_is_ahead_of_those_of_earlier_lives_and_of_the_same_life_before_it_was_sealed() {
+        let open = ExtentWord::FREE.opened(ClientId(1));
+        let next = open.sealed().opened(ClientId(2));
+        let garbage = ExtentWord::from_raw(9 << 56 | 77 << 32);
+        let by_age = [ExtentWord::FREE, open, open.sealed(), next, next.sealed()];
+        for (i, later) in by_age.iter().enumerate() {
+            for earlier in &by_age[..i] {
+                assert!(later.is_ahead_of(*earlier) && !earlier.is_ahead_of(*later));
+            }
+            assert!(!later.is_ahead_of(*later) && !garbage.is_ahead_of(*later));
+        }
+        assert!(open.is_ahead_of(garbage));
     }
 }

@@ -39,7 +39,7 @@ mod word;
 
 pub use bucket::{
     BUCKETS_PER_GROUP, Bucket, COMBINED_LEN, CombinedBucket, GROUP_LEN, SLOTS_PER_BUCKET, Slot, SlotIndex,
-    slots_of_groups,
+    put_slot_into_groups, slots_of_groups,
 };
 pub use described::{Described, FieldDoc, render_markdown};
 pub use entry::{ENTRY_ALIGN, Entry, EntryError, EntryHeader, MAX_KEY_LEN, encode_entry, entry_len};

@@ -295,6 +295,18 @@ impl SegmentPlan {
         RemoteAddr(self.base + self.plan.table_at + extent * size_of::<ExtentRecord>() as u64)
     }
 
+    /// The records of `count` extents from `first` on; they follow each other, [`ExtentRecord`]s without gaps.
+    pub fn extent_records(&self, first: u64, count: u64) -> (RemoteAddr, usize) {
+        assert!(first + count <= self.plan.extents(), "extents {first} + {count} are not in this segment");
+        (self.extent_record(first), count as usize * size_of::<ExtentRecord>())
+    }
+
+    /// The bytes of `count` extents from `first` on; they follow each other.
+    pub fn extent_bytes(&self, first: u64, count: u64) -> (RemoteAddr, usize) {
+        assert!(first + count <= self.plan.extents(), "extents {first} + {count} are not in this segment");
+        (self.block_bytes(self.plan.extent_start(first)), (count * self.plan.geometry.extent_len) as usize)
+    }
+
     /// The dead bytes of an extent.
     pub fn extent_dead_bytes(&self, extent: u64) -> RemoteAddr {
         RemoteAddr(self.extent_record(extent).0 + 8)

@@ -32,7 +32,9 @@
 
 #![forbid(unsafe_code)]
 
+mod agent;
 mod clients;
+mod coordinated;
 mod daemon;
 mod embedded;
 mod ending;
@@ -54,7 +56,7 @@ mod stats;
 mod wire;
 
 pub use clients::{SessionId, Who};
-pub use daemon::{Bound, Daemon};
+pub use daemon::{Bound, Daemon, Ended};
 pub use embedded::Embedded;
 pub use ending::Failed;
 pub use error::StartError;

@@ -89,6 +89,12 @@ impl Links {
         self.lease_until.load(Ordering::Acquire)
     }
 
+    /// Nanoseconds that are left of the lease; `None` if it never ends.
+    pub(crate) fn lease_left(&self) -> Option<u64> {
+        let until = self.lease_until();
+        (until != ShmControl::NO_LEASE).then(|| until.saturating_sub(boot_time_ns()))
+    }
+
     fn is_leased(&self) -> bool {
         boot_time_ns() < self.lease_until()
     }

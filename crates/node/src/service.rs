@@ -304,6 +304,9 @@ impl Service {
                 Reply::Fenced { links: fenced? }.into()
             }
             Request::Map => Reply::Map(Box::new(self.map())).into(),
+            Request::Lease => {
+                Reply::Lease { left_ms: self.links.lease_left().map(|left| left / 1_000_000) }.into()
+            }
             Request::Adopt { .. } | Request::Prepare { .. } | Request::Promise { .. }
                 if self.latest().is_static() =>
             {
@@ -407,7 +410,7 @@ fn printable(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(NAME_LEN).collect()
 }
 
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     "hello",
     "join",
     "leave",
@@ -424,6 +427,7 @@ const KINDS: [&str; 16] = [
     "seal_for",
     "prepare",
     "promise",
+    "lease",
 ];
 
 /// Position in [`KINDS`].
@@ -445,6 +449,7 @@ fn kind(request: &Request) -> usize {
         Request::SealFor { .. } => 13,
         Request::Prepare { .. } => 14,
         Request::Promise { .. } => 15,
+        Request::Lease => 16,
     }
 }
 

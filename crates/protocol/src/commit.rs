@@ -55,6 +55,9 @@ pub trait Commit: Copy + 'static {
     /// Its name in configuration and tables.
     const NAME: &'static str;
 
+    /// Whether a slot says by itself that its word is on all replicas, so that it may be read while its home is closed.
+    const READS_CLOSED: bool;
+
     /// Changes a slot on all replicas.
     ///
     /// # Errors

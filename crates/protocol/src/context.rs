@@ -1,6 +1,7 @@
 //! What one operation works with.
 
-use crate::{Event, Events, Home};
+use crate::mutant::{self, Mutant};
+use crate::{Event, Events, Failure, Home, ProtocolError};
 use farrow_fabric::{Chain, Fabric, Link, Meter, Posted};
 use farrow_layout::{KeyHash, Plan, SegmentPlan};
 
@@ -37,6 +38,14 @@ impl<'a, F: Fabric> Context<'a, F> {
     /// The same operation in another view of its home.
     pub fn in_view(self, home: &'a Home<F::Link>) -> Context<'a, F> {
         Context { home, ..self }
+    }
+
+    /// Refuses, before anything is posted, what would change something in a closed home.
+    pub(crate) fn check_open(&self) -> Result<(), Failure> {
+        if self.home.is_open() || mutant::is(Mutant::ClosedIgnored) {
+            return Ok(());
+        }
+        Err(Failure::harmless(ProtocolError::Closed))
     }
 
     pub(crate) fn plan(&self) -> &Plan {

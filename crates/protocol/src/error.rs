@@ -10,6 +10,9 @@ pub enum ProtocolError {
     /// A member of the home did not answer.
     #[error("{0}")]
     Link(VerbError),
+    /// The home is closed: what is committed can be read, and this would have had to change something.
+    #[error("the home is closed for a change of view: nothing can be changed until it opens again")]
+    Closed,
     /// Both of the key's buckets are full.
     #[error("the index is full here: both buckets of the key hold no free slot (raise cluster.max_keys)")]
     IndexFull,
@@ -88,9 +91,14 @@ impl Failure {
         Failure { in_doubt: change, ..self }
     }
 
-    /// Whether a link was lost, so that another view may do better.
+    /// Whether a link was lost.
     pub fn is_of_link(&self) -> bool {
         matches!(self.error, ProtocolError::Link(_))
+    }
+
+    /// Whether the view was in the way, so that another one may do better: a link was lost, or the home is closed.
+    pub fn is_of_view(&self) -> bool {
+        matches!(self.error, ProtocolError::Link(_) | ProtocolError::Closed)
     }
 
     /// The same failure in an operation that has published something before.

@@ -73,6 +73,12 @@ events! {
     Equalised => "equalised",
     /// A tentative insert was withdrawn when its home changed its view.
     WithdrewTentative => "withdrew_tentative",
+    /// Words that looked pending to the primary of a new view were noted as committed.
+    NotedCommitted => "noted_committed",
+    /// Something was read in a closed home.
+    ReadClosed => "read_closed",
+    /// An operation that had to change something waited for a closed home to open.
+    WaitedForOpen => "waited_for_open",
     /// The primary's entry was corrupt, and a backup's copy was read.
     ReadBackupCopy => "read_backup_copy",
 }
@@ -90,6 +96,9 @@ impl Event {
                 | Event::DoubtUnknown
                 | Event::Equalised
                 | Event::WithdrewTentative
+                | Event::NotedCommitted
+                | Event::ReadClosed
+                | Event::WaitedForOpen
         )
     }
 }

@@ -26,6 +26,7 @@ mod index;
 pub mod mutant;
 mod ops;
 mod snapshot;
+mod spread;
 mod staged;
 mod view;
 
@@ -45,5 +46,5 @@ pub use snapshot::Snapshot;
 pub use staged::{Staged, StagedValue};
 pub use view::{
     Changed, Close, Equalised, InDoubt, NoView, Settled, Views, change_view, delete_through, equalise,
-    exists_through, get_through, put_through, settle_in_doubt,
+    equalise_tables, exists_through, get_through, make_alike, put_through, settle_in_doubt,
 };

@@ -77,6 +77,10 @@ mutants! {
     ReadBeforeFence => "read_before_fence",
     /// A home is not fenced when it changes its view.
     NotFenced => "not_fenced",
+    /// The words of a new primary count as committed before the others are like it.
+    CommittedBeforeAlike => "committed_before_alike",
+    /// Who meets a closed home changes it as any other.
+    ClosedIgnored => "closed_ignored",
     /// What is in doubt is concluded from a word that is not on all replicas yet.
     ConcludedFromPending => "concluded_from_pending",
     /// A broken operation is repeated without a look at what it has done.

@@ -9,6 +9,7 @@
 mod choose;
 mod coordinator;
 mod fabric;
+mod lease;
 mod link;
 mod rdma;
 mod session;
@@ -16,6 +17,6 @@ mod session;
 pub use choose::{Choice, Offer, Preference, Require, choose};
 pub use coordinator::{CallError, Caller};
 pub use fabric::{AnyFabric, FabricOptions};
-pub use link::{AnyCompletion, AnyLink};
+pub use link::{AnyCompletion, AnyLink, RdmaCompletion, RdmaLink};
 pub use rdma::Rdma;
 pub use session::{DialError, DialOptions, Session};

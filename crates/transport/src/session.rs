@@ -1,5 +1,7 @@
 //! A process's session with one memory node: the control channel, and what is needed to make links.
 
+use crate::lease::{NodeLease, boot_time_ns};
+use crate::link::RdmaLink;
 use crate::{AnyFabric, AnyLink, Choice, Offer, Preference, Rdma, Require, choose};
 use farrow_control::message::{Refusal, Reply, Request, ShmEnd, Welcome};
 use farrow_control::{Channel, Limits, Secret};
@@ -110,6 +112,7 @@ pub struct Session {
     choice: Choice,
     channel: Mutex<Stream>,
     peer: Mutex<Option<Arc<ShmPeer>>>,
+    lease: Arc<NodeLease>,
 }
 
 impl std::fmt::Debug for Session {
@@ -165,6 +168,7 @@ impl Session {
             choice,
             channel: Mutex::new(stream),
             peer: Mutex::new(None),
+            lease: Arc::new(NodeLease::endless()),
         })
     }
 
@@ -186,6 +190,7 @@ impl Session {
             choice,
             channel: Mutex::new(stream),
             peer: Mutex::new(None),
+            lease: Arc::new(NodeLease::endless()),
         })
     }
 
@@ -226,6 +231,23 @@ impl Session {
             Ok(Reply::Refused(refusal)) => Err(DialError::Refused { address: self.address.clone(), refusal }),
             Ok(reply) => Ok(reply),
             Err(source) => Err(DialError::Channel { address: self.address.clone(), source }),
+        }
+    }
+
+    /// Asks for how long the node may serve: links over RDMA are believed until then. In a coordinated cluster to be asked before
+    /// the first of them is made, and again well before it ends. Blocks.
+    ///
+    /// # Errors
+    /// As [`Session::call`].
+    pub fn renew_lease(&self) -> Result<Option<Duration>, DialError> {
+        let sent = boot_time_ns();
+        match self.call(&Request::Lease)? {
+            Reply::Lease { left_ms } => {
+                let left = left_ms.map(Duration::from_millis);
+                self.lease.hear(sent, left);
+                Ok(left)
+            }
+            other => Err(self.confused(&other)),
         }
     }
 
@@ -273,7 +295,7 @@ impl Session {
             other => return Err(self.confused(&other)),
         };
         match connecting.finish(self.node(), &end, memory) {
-            Ok(link) => Ok((AnyLink::Rdma(link), epoch)),
+            Ok(link) => Ok((AnyLink::Rdma(RdmaLink { link, lease: self.lease.clone() }), epoch)),
             Err(e) => {
                 // The node's end is of no use any more; if it cannot be told, it finds out when the session ends.
                 let _ = self.call(&Request::Unlink { client });

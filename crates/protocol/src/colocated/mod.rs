@@ -22,6 +22,7 @@ pub struct Colocated;
 
 impl Commit for Colocated {
     const NAME: &'static str = "colocated";
+    const READS_CLOSED: bool = true;
 
     async fn replace<F: Fabric>(
         self,

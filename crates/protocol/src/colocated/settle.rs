@@ -22,9 +22,12 @@ pub(super) async fn settle<F: Fabric>(
     }
     if cx.home.backups().is_empty() {
         // Where there is one replica, what it holds is on all of them.
-        Colocated.conclude(cx, slot, word, Concluded::Update);
+        if cx.home.is_open() {
+            Colocated.conclude(cx, slot, word, Concluded::Update);
+        }
         return Ok(word);
     }
+    cx.check_open()?;
     for _ in 0..MAX_ROUNDS {
         let bytes = if word.is_visible() { Some(EntryRead::pooled(cx, word)?) } else { None };
         let chain = bytes.as_ref().map_or(Chain::new(), |b| b.post(Chain::new(), cx.primary_segment()));

@@ -28,13 +28,14 @@ pub enum DeleteOutcome {
 /// been put on the condition that the key be there.
 ///
 /// # Errors
-/// [`Failure`]; its effect says whether the key may be gone.
+/// [`Failure`]; its effect says whether the key may be gone. [`ProtocolError::Closed`] before anything was posted.
 pub async fn delete<F: Fabric, C: Commit>(
     cx: &Context<'_, F>,
     commit: C,
     known: Known,
     version: Option<Word>,
 ) -> Result<DeleteOutcome, Failure> {
+    cx.check_open()?;
     let mut change = None;
     attempts(cx, commit, known, version, &mut change).await.map_err(|failure| failure.leaving(change))
 }

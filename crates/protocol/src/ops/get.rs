@@ -22,12 +22,14 @@ pub enum GetOutcome {
 ///
 /// # Errors
 /// [`Failure`], always with [`farrow_fabric::Effect::None`]: reading changes nothing that is visible.
+/// [`ProtocolError::Closed`] in a closed home when the slot is pending.
 pub async fn get<F: Fabric, C: Commit>(
     cx: &Context<'_, F>,
     commit: C,
     known: Known,
     target: &Target,
 ) -> Result<GetOutcome, Failure> {
+    check_readable::<F, C>(cx)?;
     if let Some(found) = known
         && let Some((read, found)) = get_known(cx, commit, found, target).await?
     {
@@ -53,6 +55,11 @@ pub async fn get<F: Fabric, C: Commit>(
         }
     }
     Err(Failure::harmless(ProtocolError::Contended { attempts: MAX_ATTEMPTS }))
+}
+
+/// What a protocol's slots do not say about themselves cannot be asked of them while their home is closed.
+fn check_readable<F: Fabric, C: Commit>(cx: &Context<'_, F>) -> Result<(), Failure> {
+    if C::READS_CLOSED { Ok(()) } else { cx.check_open() }
 }
 
 /// One round trip with a cached word: the entry, then its slot. An unchanged slot behind the entry proves the entry.
@@ -129,6 +136,7 @@ pub async fn exists<F: Fabric, C: Commit>(
     commit: C,
     known: Known,
 ) -> Result<Option<Found>, Failure> {
+    check_readable::<F, C>(cx)?;
     if let Some(found) = known {
         let at = cx.primary_segment().slot(found.slot);
         let answers = cx.post_primary(Chain::new().read_word_pair(at)).await.map_err(Failure::harmless)?;

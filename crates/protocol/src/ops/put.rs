@@ -55,7 +55,7 @@ pub enum PutOutcome {
 /// of which nothing is known, 2 for a new one (3 where a slot has to be recycled).
 ///
 /// # Errors
-/// [`Failure`]; its effect says whether the value may be there.
+/// [`Failure`]; its effect says whether the value may be there. [`ProtocolError::Closed`] before anything was posted.
 pub async fn put<F: Fabric, C: Commit>(
     cx: &Context<'_, F>,
     commit: C,
@@ -64,6 +64,7 @@ pub async fn put<F: Fabric, C: Commit>(
     staged: &Staged,
     unused: &mut bool,
 ) -> Result<PutOutcome, Failure> {
+    cx.check_open()?;
     let (linked, change) = (Word::ZERO, None);
     Put { cx, commit, condition, staged, is_placed: false, is_published: false, linked, change }
         .run(known, unused)

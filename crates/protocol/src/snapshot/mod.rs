@@ -22,6 +22,8 @@ pub struct Snapshot;
 
 impl Commit for Snapshot {
     const NAME: &'static str = "snapshot";
+    // Backups change first: one that has become the primary may hold what nobody else does, and does not say so.
+    const READS_CLOSED: bool = false;
 
     async fn replace<F: Fabric>(
         self,

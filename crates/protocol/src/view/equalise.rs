@@ -4,7 +4,7 @@ use crate::mutant::{self, Mutant};
 use crate::ops::EntryRead;
 use crate::{Context, Event, Failure, ProtocolError};
 use farrow_fabric::{Buffer, Chain, Fabric, join_all};
-use farrow_layout::{GROUP_LEN, Slot, SlotAddr, Word, slots_of_groups};
+use farrow_layout::{GROUP_LEN, Slot, SlotAddr, SlotIndex, Word, put_slot_into_groups, slots_of_groups};
 
 /// Groups of buckets that one READ fetches: 24 KiB.
 const GROUPS_AT_ONCE: u64 = 64;
@@ -20,6 +20,21 @@ pub struct Equalised {
     pub withdrawn: u64,
     /// Slots left as they are, since the first survivor's entry is corrupt: whoever wants the key will be told.
     pub corrupt: u64,
+    /// Slots whose word was noted as committed: those that looked pending to the first survivor.
+    pub committed: u64,
+}
+
+impl Equalised {
+    /// The sum of both.
+    pub fn and(self, other: Equalised) -> Equalised {
+        Equalised {
+            slots: self.slots + other.slots,
+            differed: self.differed + other.differed,
+            withdrawn: self.withdrawn + other.withdrawn,
+            corrupt: self.corrupt + other.corrupt,
+            committed: self.committed + other.committed,
+        }
+    }
 }
 
 /// Makes all replicas of the context's partition alike. The home must be closed: every link of earlier epochs is broken at
@@ -32,7 +47,11 @@ pub struct Equalised {
 /// A view may open without this, and help would do it slot by slot: but a word that only the second survivor holds could
 /// then come up when the first is lost too, long after others have read past it.
 ///
-/// Cost: 1 round trip for 1344 slots, and 2 for those of them that differ.
+/// At the end of each range of slots their words are noted as committed at the first survivor, where that says something
+/// else: the words themselves are written once more with equal bytes, since one WRITE of everything is cheap, and one of each
+/// slot is not. So nothing looks pending to a new primary, and reads go on.
+///
+/// Cost: 1 round trip for 1344 slots, 2 for each of them that differs, and 1 where any looked pending.
 ///
 /// # Errors
 /// [`Failure`] when another member is lost: close again, and begin anew. [`ProtocolError::NotFenced`] when somebody writes.
@@ -59,14 +78,52 @@ pub async fn equalise<F: Fabric>(cx: &Context<'_, F>) -> Result<Equalised, Failu
             .collect();
         let indices = buffers[0]
             .with(|bytes| slots_of_groups(&bytes[..len], group).map(|(index, _)| index).collect::<Vec<_>>());
-        for (at, index) in indices.into_iter().enumerate() {
+        let mut pending = Vec::new();
+        for (at, index) in indices.iter().enumerate() {
             total.slots += 1;
-            let held: Vec<Word> = slots.iter().map(|member| member[at].word()).collect();
-            fix(cx, SlotAddr { partition: cx.partition, index }, &held, &mut total).await?;
+            let first = slots[0][at];
+            let target = target(first.word());
+            if (first.word(), first.committed()) != (target, target) {
+                pending.push((*index, target));
+            }
         }
+        if mutant::is(Mutant::CommittedBeforeAlike) && pending.iter().all(|(_, word)| word.is_visible()) {
+            commit(cx, &buffers[0], group, &pending).await?;
+        }
+        for (at, index) in indices.into_iter().enumerate() {
+            let held: Vec<Word> = slots.iter().map(|member| member[at].word()).collect();
+            let slot = SlotAddr { partition: cx.partition, index };
+            if !fix(cx, slot, &held, &mut total).await? {
+                pending.retain(|(pending, _)| *pending != index);
+            }
+        }
+        total.committed += commit(cx, &buffers[0], group, &pending).await?;
         group += count;
     }
     Ok(total)
+}
+
+/// Notes at the primary that `words` are on all members. `read` is what was read there, from `first_group` on; what has been
+/// fixed since is in `words`, or the WRITE of everything around would take it back.
+async fn commit<F: Fabric>(
+    cx: &Context<'_, F>,
+    read: &Buffer,
+    first_group: u64,
+    words: &[(SlotIndex, Word)],
+) -> Result<u64, Failure> {
+    let (Some((first, _)), Some((last, _))) = (words.first(), words.last()) else { return Ok(0) };
+    cx.note(Event::NotedCommitted);
+    read.with_mut(|bytes| {
+        for (index, word) in words {
+            let slot = Slot { word: word.raw(), committed: word.raw() };
+            put_slot_into_groups(bytes, first_group, *index, slot);
+        }
+    });
+    let (from, to) = (first.group(), last.group() + 1);
+    let bytes = read.slice(((from - first_group) * GROUP_LEN) as usize, ((to - from) * GROUP_LEN) as usize);
+    let at = cx.primary_segment().group(cx.partition, from);
+    cx.post_primary(Chain::new().write(at, bytes)).await.map_err(Failure::harmless)?;
+    Ok(words.len() as u64)
 }
 
 /// What all replicas of a slot are to hold.
@@ -74,15 +131,16 @@ fn target(first: Word) -> Word {
     if first.is_tentative() && !first.is_empty() { first.emptied() } else { first }
 }
 
+/// Makes one slot alike; `false` if it had to be left as it is.
 async fn fix<F: Fabric>(
     cx: &Context<'_, F>,
     slot: SlotAddr,
     held: &[Word],
     total: &mut Equalised,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     let target = target(held[0]);
     if held.iter().all(|word| *word == target) {
-        return Ok(());
+        return Ok(true);
     }
     if target != held[0] {
         total.withdrawn += 1;
@@ -105,7 +163,7 @@ async fn fix<F: Fabric>(
                 Ok(chain) => chain,
                 Err(Failure { error: ProtocolError::Corrupt { .. }, .. }) => {
                     total.corrupt += 1;
-                    return Ok(());
+                    return Ok(false);
                 }
                 Err(failure) => return Err(failure),
             },
@@ -127,7 +185,7 @@ async fn fix<F: Fabric>(
             return Err(Failure::harmless(ProtocolError::NotFenced { slot: slot.index.0 }));
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -67,7 +67,8 @@ const MAX_ROUNDS: u32 = 1000;
 /// `ack_pending`). Cost: 1 round trip, and 1 for each change since; more where the slot is pending.
 ///
 /// # Errors
-/// [`Failure`] that leaves the same doubt: the view is lost too.
+/// [`Failure`] that leaves the same doubt: the view is lost too. [`ProtocolError::Closed`]: what has not happened at this
+/// primary may still come up if it is lost before the others are like it, so nothing is concluded until the view opens.
 pub async fn settle_in_doubt<F: Fabric, C: Commit>(
     cx: &Context<'_, F>,
     commit: C,
@@ -88,6 +89,7 @@ async fn settle<F: Fabric, C: Commit>(
     commit: C,
     doubt: &InDoubt,
 ) -> Result<Settled, Failure> {
+    cx.check_open()?;
     let now = settled_word(cx, commit, doubt.slot).await?;
     if now == doubt.expected {
         return Ok(Settled::NotYet);

@@ -4,7 +4,7 @@ use super::{InDoubt, Settled, settle_in_doubt};
 use crate::mutant::{self, Mutant};
 use crate::{
     Commit, Concluded, Condition, Context, DeleteOutcome, Event, Failure, Found, GetOutcome, Home, Known,
-    Place, PutOutcome, Replaced, Staged, Target, delete, exists, get, put,
+    Place, ProtocolError, PutOutcome, Replaced, Staged, Target, delete, exists, get, put,
 };
 use farrow_fabric::{Effect, Fabric};
 use std::rc::Rc;
@@ -13,6 +13,9 @@ use std::rc::Rc;
 #[allow(async_fn_in_trait)] // Single-threaded throughout: no bound is missing.
 pub trait Views<F: Fabric> {
     /// A view that may work where `lost` did not: lost links made anew, or dead members left out. Waits for it.
+    ///
+    /// It may be a closed one, in which reads go on, unless `lost` is that very view and none of its links is lost: then
+    /// somebody wants to change something, and waits until it opens.
     ///
     /// When it returns, no verb that this client has posted on a link of `lost` that was broken will execute any more: the
     /// node has torn down its end before it gives a new one, or has fenced.
@@ -51,10 +54,13 @@ impl<'a, F: Fabric, V: Views<F>> Through<'a, F, V> {
 
     /// Goes on to the next view after `failure`, if that helps.
     async fn renew(&mut self, failure: Failure) -> Result<(), Failure> {
-        if !failure.is_of_link() || self.lost == MOST_VIEWS {
+        if !failure.is_of_view() || self.lost == MOST_VIEWS {
             return Err(failure);
         }
         self.lost += 1;
+        if failure.error == ProtocolError::Closed {
+            self.base.note(Event::WaitedForOpen);
+        }
         let lost = self.view.as_deref().unwrap_or(self.base.home);
         let view = self.views.renew(lost).await;
         self.view = Some(view.map_err(|NoView| failure)?);
@@ -112,7 +118,7 @@ impl<'a, F: Fabric, V: Views<F>> Through<'a, F, V> {
 }
 
 fn unknown(doubt: InDoubt) -> Failure {
-    let why = crate::ProtocolError::Overtaken { word: doubt.to };
+    let why = ProtocolError::Overtaken { word: doubt.to };
     Failure { error: why, effect: Effect::Maybe, in_doubt: Some(doubt) }
 }
 
@@ -126,7 +132,12 @@ async fn read_through<F: Fabric, V: Views<F>, T>(
     loop {
         match read(&through.context()).await {
             Err(failure) => through.renew(failure).await?,
-            outcome => return outcome,
+            Ok(found) => {
+                if !through.context().home.is_open() {
+                    cx.note(Event::ReadClosed);
+                }
+                return Ok(found);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Who says which nodes are in the home, and takes it from view to view; and how clients hear of it.
 
 use super::shadow::Shadow;
-use farrow_fabric::Fabric;
+use farrow_fabric::{Fabric, Link};
 use farrow_fabric_sim::{SimFabric, SimLink, TaskId, World};
 use farrow_layout::{Epoch, HomeId, NodeId, SegmentPlan};
 use farrow_protocol::mutant::{self, Mutant};
@@ -23,6 +23,8 @@ struct Inner {
     nodes: RefCell<Vec<NodeId>>,
     epoch: Cell<Epoch>,
     is_open: Cell<bool>,
+    /// The epoch in which the node that comes first was fenced last: its links are those of this epoch.
+    readable: Cell<Epoch>,
     agent: Cell<Option<TaskId>>,
     waiting: RefCell<Vec<Waker>>,
     shadow: RefCell<Option<Shadow>>,
@@ -37,6 +39,7 @@ impl Coordinator {
             nodes: RefCell::new(nodes),
             epoch: Cell::new(Epoch(1)),
             is_open: Cell::new(true),
+            readable: Cell::new(Epoch(1)),
             agent: Cell::new(None),
             waiting: RefCell::default(),
             shadow: RefCell::default(),
@@ -72,6 +75,7 @@ impl Coordinator {
         let epoch = Epoch(inner.epoch.get().0 + 1);
         inner.epoch.set(epoch);
         inner.world.note(|| wrong(&format!("the home closes: {epoch}")));
+        inner.news();
         let fabric = inner.world.fabric(1 << 20);
         let agent = Agent { coordinator: self.clone(), fabric: fabric.clone() };
         let events = inner.events.clone();
@@ -119,15 +123,33 @@ impl Coordinator {
         }
     }
 
-    async fn opened_after(&self, epoch: Epoch) {
+    /// The nodes of the present view that are left.
+    fn left(&self) -> Vec<NodeId> {
+        let mut left = self.nodes();
+        left.retain(|node| !self.0.world.is_dead(*node));
+        left
+    }
+
+    /// Waits until there is a view that may do better than one of `epoch` (with `is_closed`, one in which somebody wants to
+    /// change something): an open one, or a later one that may be read already.
+    async fn view_after(&self, epoch: Epoch, is_closed: bool) {
         poll_fn(|cx| {
-            if self.is_open() && self.0.epoch.get() > epoch {
+            let now = self.0.epoch.get();
+            let is_readable = self.0.readable.get() == now && (now > epoch || !is_closed);
+            if self.is_open() && (now > epoch || is_closed) || is_readable {
                 return Poll::Ready(());
             }
             self.0.waiting.borrow_mut().push(cx.waker().clone());
             Poll::Pending
         })
         .await;
+    }
+}
+
+impl Inner {
+    /// Whoever waits for a view looks again.
+    fn news(&self) {
+        self.waiting.take().into_iter().for_each(Waker::wake);
     }
 }
 
@@ -160,26 +182,29 @@ impl Agent {
 impl Close<SimFabric> for Agent {
     type Error = NotChanged;
 
-    async fn close(&self, epoch: Epoch) -> Result<Home<SimLink>, NotChanged> {
+    async fn close(&self, epoch: Epoch) -> Result<Vec<Home<SimLink>>, NotChanged> {
         let inner = &self.coordinator.0;
-        let mut left = inner.nodes.borrow().clone();
-        left.retain(|node| !inner.world.is_dead(*node));
+        let left = self.coordinator.left();
         for node in &left {
             rpc(&self.fabric).await;
             // What a node does with a fence of an epoch that is over.
             self.check(epoch)?;
-            if mutant::is(Mutant::NotFenced) || mutant::is(Mutant::ReadBeforeFence) {
-                continue;
+            if !mutant::is(Mutant::NotFenced) && !mutant::is(Mutant::ReadBeforeFence) {
+                inner.world.note(|| wrong(&format!("{node} is fenced: {epoch}")));
+                inner.world.fence(*node);
             }
-            inner.world.note(|| wrong(&format!("{node} is fenced: {epoch}")));
-            inner.world.fence(*node);
+            if *node == left[0] {
+                inner.readable.set(epoch);
+                inner.news();
+            }
         }
         *inner.nodes.borrow_mut() = left.clone();
         self.coordinator.view_begins();
-        Ok(self.coordinator.home(&self.fabric, &left))
+        Ok(vec![self.coordinator.home(&self.fabric, &left).closed()])
     }
 
-    async fn publish(&self, view: Home<SimLink>) -> Result<(), NotChanged> {
+    async fn publish(&self, views: Vec<Home<SimLink>>) -> Result<(), NotChanged> {
+        let [view] = &views[..] else { panic!("one home is closed") };
         rpc(&self.fabric).await;
         self.check(view.epoch())?;
         let inner = &self.coordinator.0;
@@ -189,7 +214,7 @@ impl Close<SimFabric> for Agent {
         inner.world.note(|| wrong(&format!("the home is open: {}", view.epoch())));
         self.coordinator.view_begins();
         inner.is_open.set(true);
-        inner.waiting.take().into_iter().for_each(Waker::wake);
+        inner.news();
         Ok(())
     }
 }
@@ -222,39 +247,44 @@ impl ClientViews {
     /// The link to a node, for faults.
     pub fn link_to(&self, node: NodeId) -> Option<usize> {
         let home = self.current();
-        home.members().iter().find(|m| farrow_fabric::Link::node(&m.link) == node).map(|m| m.link.number())
+        home.members().iter().find(|m| m.link.node() == node).map(|m| m.link.number())
     }
 }
 
 impl Views<SimFabric> for ClientViews {
     async fn renew(&self, lost: &Home<SimLink>) -> Result<Rc<Home<SimLink>>, NoView> {
+        let coordinator = &self.coordinator;
+        // In a closed view whose links are up nobody has lost anything: somebody waits to change something.
+        let waits_for_open = !lost.is_open() && lost.members().iter().all(|m| m.link.is_up());
         loop {
-            let coordinator = &self.coordinator;
             if !coordinator.is_open() {
-                coordinator.opened_after(lost.epoch()).await;
+                coordinator.view_after(lost.epoch(), waits_for_open).await;
             }
-            let epoch = coordinator.0.epoch.get();
-            if epoch > lost.epoch() {
-                return Ok(self.keep(coordinator.home(&self.fabric, &coordinator.nodes())));
-            }
-            // The same epoch, so all its nodes are there: it is this client's links that are lost. The node closes its end
-            // before it gives a new one, or verbs of the old one could land behind what is concluded from now on.
-            rpc(&self.fabric).await;
-            if !coordinator.is_open() || coordinator.0.epoch.get() != epoch {
-                continue;
-            }
-            let current = self.current();
-            let members = current.members().iter().map(|member| {
-                if farrow_fabric::Link::is_up(&member.link) {
-                    return member.clone();
+            // The node closes its end of a lost link before it gives a new one, or verbs of the old one could land behind what
+            // is concluded from now on.
+            let (epoch, is_open) = (coordinator.0.epoch.get(), coordinator.is_open());
+            if epoch == lost.epoch() {
+                rpc(&self.fabric).await;
+                if (coordinator.0.epoch.get(), coordinator.is_open()) != (epoch, is_open) {
+                    continue;
                 }
-                coordinator.0.world.revoke_link(member.link.number());
-                Member {
-                    link: self.fabric.link(farrow_fabric::Link::node(&member.link)),
-                    segment: member.segment,
+            }
+            let nodes = if is_open { coordinator.nodes() } else { coordinator.left() };
+            let view = coordinator.home(&self.fabric, &nodes);
+            let current = self.current();
+            let members = view.members().iter().map(|fresh| {
+                let kept = current.members().iter().find(|m| m.link.node() == fresh.link.node());
+                match kept.filter(|_| epoch == current.epoch()) {
+                    Some(kept) if kept.link.is_up() => kept.clone(),
+                    Some(broken) => {
+                        coordinator.0.world.revoke_link(broken.link.number());
+                        fresh.clone()
+                    }
+                    None => fresh.clone(),
                 }
             });
-            return Ok(self.keep(Home::new(current.id(), members.collect()).of_epoch(epoch)));
+            let view = Home::new(view.id(), members.collect()).of_epoch(epoch);
+            return Ok(self.keep(if is_open { view } else { view.closed() }));
         }
     }
 }

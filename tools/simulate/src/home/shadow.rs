@@ -120,13 +120,26 @@ impl Watch {
         if access.at.0 >= blocks {
             return;
         }
-        // Below the blocks only the committed words are written, one at a time.
-        let slot = access.at.0.checked_sub(8).and_then(|at| self.index.get(&at));
-        let slot = *slot.unwrap_or_else(|| panic!("a WRITE to what is no committed word: {access:?}"));
-        let primary = self.shadow.0.borrow().nodes[0];
-        assert_eq!((len, access.node), (8, primary), "committed words are words, at the primary");
-        let word = Word::from_raw(memory.word(access.at));
+        // Below the blocks clients write committed words, one at a time, and agents whole groups, in which nothing but
+        // committed words changes.
+        assert!(access.at.0.is_multiple_of(8) && len.is_multiple_of(8), "a WRITE of half a word: {access:?}");
+        for at in (access.at.0..access.at.0 + len as u64).step_by(8) {
+            let word = Word::from_raw(memory.word(RemoteAddr(at)));
+            if let Some(slot) = self.index.get(&at) {
+                let known = self.shadow.0.borrow();
+                let held = known.held[&(access.node, slot.index)].last();
+                assert_eq!(held, Some(&word), "slot {} is overwritten: {access:?}", slot.index.0);
+            } else if let Some(slot) = at.checked_sub(8).and_then(|at| self.index.get(&at)) {
+                self.committed(access.node, *slot, word);
+            } else {
+                assert!(word == Word::ZERO, "a WRITE to what is no committed word: {access:?}");
+            }
+        }
+    }
+
+    fn committed(&mut self, node: NodeId, slot: SlotAddr, word: Word) {
         let nodes = &self.shadow.0.borrow().nodes;
+        assert_eq!(node, nodes[0], "committed words are written at the primary");
         self.looked_at.extend(nodes.iter().map(|node| slot_touch(&self.plan, *node, slot)));
         self.shadow.assert_everywhere(slot, word);
     }

@@ -12,6 +12,7 @@ pub struct OneIndex;
 
 impl Commit for OneIndex {
     const NAME: &'static str = "snapshot, one index";
+    const READS_CLOSED: bool = false;
 
     async fn replace<F: Fabric>(
         self,
