@@ -137,9 +137,9 @@ impl Deployment {
     pub fn identity(&self, number: usize) -> Option<NodeId> {
         let seen = self.watch.latest()?;
         let nodes = seen.status.map.nodes.iter().rev();
-        nodes.filter(|n| n.is_up() && !self.gone.contains(&n.id)).find_map(|n| {
-            (n.address == self.nodes[number].address).then_some(n.id)
-        })
+        nodes
+            .filter(|n| n.is_up() && !self.gone.contains(&n.id))
+            .find_map(|n| (n.address == self.nodes[number].address).then_some(n.id))
     }
 
     /// Whether it holds a copy of anything.
@@ -150,7 +150,12 @@ impl Deployment {
     }
 
     fn common(&self) -> Vec<OsString> {
-        vec!["--cluster-name".into(), "chaos".into(), "--cluster-secret-file".into(), self.secret_file().into()]
+        vec![
+            "--cluster-name".into(),
+            "chaos".into(),
+            "--cluster-secret-file".into(),
+            self.secret_file().into(),
+        ]
     }
 
     /// Starts the coordinator, with the state that it had.
@@ -270,8 +275,15 @@ impl Deployment {
                 text += &format!("  {} {} {} {:?}\n", node.id, node.address, node.domain, node.standing);
             }
             for home in &status.map.homes {
-                let members: Vec<_> = home.members.iter().map(|m| format!("{}/{}", m.node, m.segment)).collect();
-                text += &format!("  home {}: {} open {} epoch {}\n", home.id, members.join(" "), home.is_open, home.epoch);
+                let members: Vec<_> =
+                    home.members.iter().map(|m| format!("{}/{}", m.node, m.segment)).collect();
+                text += &format!(
+                    "  home {}: {} open {} epoch {}\n",
+                    home.id,
+                    members.join(" "),
+                    home.is_open,
+                    home.epoch
+                );
             }
             for order in &status.orders {
                 text += &format!("  {order:?}\n");

@@ -148,8 +148,15 @@ pub fn run(
         let now = now_ns();
         let open = engine.strikes.iter().filter(|s| s.whole_ns.is_none());
         if let Some(late) = open.min_by_key(|s| s.at_ns).filter(|s| now - s.at_ns > patience) {
-            let missing = engine.deployment.missing_since(late.at_ns).unwrap_or_else(|| "orders are not done".into());
-            bail!("{} of {} is not mended after {:?}: {missing}\n{}", late.fault, late.target, plan.patience, engine.deployment.explain());
+            let missing =
+                engine.deployment.missing_since(late.at_ns).unwrap_or_else(|| "orders are not done".into());
+            bail!(
+                "{} of {} is not mended after {:?}: {missing}\n{}",
+                late.fault,
+                late.target,
+                plan.patience,
+                engine.deployment.explain()
+            );
         }
         let is_quiet = engine.strikes.iter().all(|s| s.whole_ns.is_some());
         if now >= end {
@@ -188,9 +195,7 @@ pub fn run(
 fn possible(plan: &Plan, deployment: &Deployment, crew: &dyn Crew) -> Result<Vec<Fault>> {
     let settings = deployment.settings();
     let mut faults = plan.faults.clone();
-    faults.retain(|fault| {
-        fault.copies() < settings.copies && (!fault.is_of_client() || crew.count() > 0)
-    });
+    faults.retain(|fault| fault.copies() < settings.copies && (!fault.is_of_client() || crew.count() > 0));
     ensure!(!faults.is_empty(), "none of the faults can befall this cluster");
     Ok(faults)
 }

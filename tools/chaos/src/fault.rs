@@ -77,8 +77,9 @@ impl FromStr for Fault {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Fault, String> {
-        Fault::ALL.into_iter().find(|fault| fault.name() == text).ok_or_else(|| {
-            format!("no such fault: there are {}", Fault::ALL.map(Fault::name).join(", "))
-        })
+        Fault::ALL
+            .into_iter()
+            .find(|fault| fault.name() == text)
+            .ok_or_else(|| format!("no such fault: there are {}", Fault::ALL.map(Fault::name).join(", ")))
     }
 }

@@ -14,6 +14,9 @@ use std::process::Command;
 pub fn leash(parent: u32, program: &OsString, args: &[OsString]) -> Result<Infallible> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // It may have ended before the line above.
-    ensure!(getppid().map(Pid::as_raw_nonzero).is_some_and(|p| p.get() as u32 == parent), "the parent is gone");
+    ensure!(
+        getppid().map(Pid::as_raw_nonzero).is_some_and(|p| p.get() as u32 == parent),
+        "the parent is gone"
+    );
     Err(Command::new(program).args(args).exec().into())
 }

@@ -43,7 +43,8 @@ impl Watch {
             while !over.load(Ordering::Relaxed) {
                 let asked_ns = now_ns();
                 if let Ok(Tell::Status(status)) = caller.call(&Ask::Status) {
-                    *seen.lock().expect("nobody panics with it") = Some(Seen { asked_ns, status: status.into() });
+                    *seen.lock().expect("nobody panics with it") =
+                        Some(Seen { asked_ns, status: status.into() });
                 }
                 thread::sleep(PERIOD);
             }
