@@ -289,6 +289,15 @@ impl SegmentPlan {
         RemoteAddr(self.partition(partition).0 + group * GROUP_LEN)
     }
 
+    /// `count` groups of buckets from `first` on.
+    pub fn groups(&self, partition: u32, first: u64, count: u64) -> (RemoteAddr, usize) {
+        assert!(
+            first + count <= self.plan.geometry.groups,
+            "groups {first} + {count} are not in this segment"
+        );
+        (self.group(partition, first), (count * GROUP_LEN) as usize)
+    }
+
     /// The record of an extent.
     pub fn extent_record(&self, extent: u64) -> RemoteAddr {
         assert!(extent < self.plan.extents(), "extent {extent} is not in this segment");
@@ -299,12 +308,6 @@ impl SegmentPlan {
     pub fn extent_records(&self, first: u64, count: u64) -> (RemoteAddr, usize) {
         assert!(first + count <= self.plan.extents(), "extents {first} + {count} are not in this segment");
         (self.extent_record(first), count as usize * size_of::<ExtentRecord>())
-    }
-
-    /// The bytes of `count` extents from `first` on; they follow each other.
-    pub fn extent_bytes(&self, first: u64, count: u64) -> (RemoteAddr, usize) {
-        assert!(first + count <= self.plan.extents(), "extents {first} + {count} are not in this segment");
-        (self.block_bytes(self.plan.extent_start(first)), (count * self.plan.geometry.extent_len) as usize)
     }
 
     /// The dead bytes of an extent.

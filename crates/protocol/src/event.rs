@@ -79,6 +79,8 @@ events! {
     ReadClosed => "read_closed",
     /// An operation that had to change something waited for a closed home to open.
     WaitedForOpen => "waited_for_open",
+    /// A copy of a home was completed on a node that was no member.
+    JoinedMember => "joined_member",
     /// The primary's entry was corrupt, and a backup's copy was read.
     ReadBackupCopy => "read_backup_copy",
 }
@@ -99,6 +101,7 @@ impl Event {
                 | Event::NotedCommitted
                 | Event::ReadClosed
                 | Event::WaitedForOpen
+                | Event::JoinedMember
         )
     }
 }

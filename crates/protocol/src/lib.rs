@@ -10,6 +10,7 @@
 //!  commit     the trait: change one slot on all replicas, settle a slot that may be half changed
 //!  colocated  one round trip, the primary decides          snapshot  FUSEE's, backups first: the baseline
 //!  view       when a node or a link is lost: equalise the survivors, settle what is in doubt, go on
+//!  restore    a copy of a home on a further node, so that the next one may be lost
 //!  appender   where the next entry goes                    rules.rs  decisions, pure, beside each protocol
 //! ```
 
@@ -25,6 +26,7 @@ mod home;
 mod index;
 pub mod mutant;
 mod ops;
+pub mod restore;
 mod snapshot;
 mod spread;
 mod staged;

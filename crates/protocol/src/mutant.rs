@@ -81,6 +81,10 @@ mutants! {
     CommittedBeforeAlike => "committed_before_alike",
     /// Who meets a closed home changes it as any other.
     ClosedIgnored => "closed_ignored",
+    /// Extents that are open while a home is frozen are not copied to the new member.
+    OpenExtentsLeft => "open_extents_left",
+    /// The index is copied to a new member before the home is frozen.
+    IndexCopiedEarly => "index_copied_early",
     /// What is in doubt is concluded from a word that is not on all replicas yet.
     ConcludedFromPending => "concluded_from_pending",
     /// A broken operation is repeated without a look at what it has done.

@@ -36,12 +36,28 @@ impl Nodes {
 
     /// A client on this thread. Each `id` must be used once: it names the client's part of the blocks.
     pub fn client<C: Commit>(&self, id: u32, commit: C) -> Client<C> {
-        let fabric = ShmFabric::new(64 << 20);
-        let members = self.nodes.iter().enumerate().map(|(i, (_, host, peer))| Member {
-            link: fabric.link(peer, NodeId(i as u16), host.grant(None).unwrap()),
+        let all: Vec<usize> = (0..self.nodes.len()).collect();
+        self.client_of(&all, id, commit)
+    }
+
+    /// A way to one of the nodes.
+    pub fn member(&self, fabric: &ShmFabric, node: usize) -> Member<ShmLink> {
+        let (_, host, peer) = &self.nodes[node];
+        Member {
+            link: fabric.link(peer, NodeId(node as u16), host.grant(None).unwrap()),
             segment: self.plan.segment(0),
-        });
-        let home = Home::new(HomeId(0), members.collect());
+        }
+    }
+
+    /// A home of some of the nodes, the primary first.
+    pub fn home(&self, fabric: &ShmFabric, nodes: &[usize]) -> Home<ShmLink> {
+        Home::new(HomeId(0), nodes.iter().map(|node| self.member(fabric, *node)).collect())
+    }
+
+    /// As [`Nodes::client`], of a home of some of the nodes.
+    pub fn client_of<C: Commit>(&self, nodes: &[usize], id: u32, commit: C) -> Client<C> {
+        let fabric = ShmFabric::new(64 << 20);
+        let home = self.home(&fabric, nodes);
         let extent = Extent {
             home: HomeId(0),
             first: 0,
@@ -71,6 +87,16 @@ impl Nodes {
     /// Changes a word of a node's memory, past all protocols.
     pub fn set_word(&self, node: usize, at: RemoteAddr, word: Word) {
         self.nodes[node].0.mapping().word(at.0 as usize).store(word.raw(), Ordering::SeqCst);
+    }
+
+    /// What a node's table says of an extent.
+    pub fn record(&self, node: usize, extent: u64) -> ExtentWord {
+        ExtentWord::from_raw(self.word(node, self.segment().extent_record(extent)).raw())
+    }
+
+    /// Makes a node's table say something of an extent.
+    pub fn set_record(&self, node: usize, extent: u64, word: ExtentWord) {
+        self.set_word(node, self.segment().extent_record(extent), Word::from_raw(word.raw()));
     }
 
     /// Flips a byte of a node's memory.

@@ -1,0 +1,29 @@
+//! Who is in the cluster, and what is to be done when somebody is lost.
+//!
+//! [`Coordinator`] decides, without sockets, threads and clocks: the daemon and the simulator drive the same code. The rules
+//! are in `docs/protocols/membership.md`.
+
+#![forbid(unsafe_code)]
+
+mod agents;
+mod answer;
+mod coordinator;
+mod formation;
+mod instant;
+mod losses;
+mod nodes;
+mod processes;
+mod restores;
+mod settings;
+mod state;
+mod status;
+mod views;
+
+#[cfg(test)]
+mod tests;
+
+pub use answer::{Answer, Wait};
+pub use coordinator::Coordinator;
+pub use instant::Instant;
+pub use settings::Settings;
+pub use state::{OrderEntry, State};
