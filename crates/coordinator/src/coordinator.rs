@@ -56,7 +56,7 @@ impl Coordinator {
             reports: BTreeMap::new(),
             counts: Counts::default(),
             is_isolated: false,
-            settled_at: now + longest + longest / 16,
+            settled_at: now + longest,
             ticked: now,
         };
         if it.state.longest_lease_ns < longest {
@@ -83,7 +83,7 @@ impl Coordinator {
 
     /// Everybody gets a whole lease, and as much again as a longer one of a predecessor's may still run.
     pub(crate) fn grant_all(&mut self, now: Instant) {
-        let extra = self.settled_at.since(now + self.settings.lease_with_margin());
+        let extra = self.settled_at.since(now + self.settings.lease_ns);
         let now = now + extra;
         self.heard = self.state.map.nodes.iter().filter(|n| n.is_up()).map(|n| (n.id, now)).collect();
         for &process in self.state.clients.values() {
@@ -124,7 +124,7 @@ impl Coordinator {
     fn next_beat(&self, now: Instant) -> Instant {
         let nodes = self.heard.values().copied();
         let ends = nodes.chain(self.watchers.values().map(|w| w.heard));
-        let ends = ends.map(|heard| heard + self.settings.lease_with_margin()).filter(|&end| end > now);
+        let ends = ends.map(|heard| heard + self.settings.lease_ns).filter(|&end| end > now);
         let beat = now + (self.settings.lease_ns / 8).max(1);
         ends.chain([beat]).min().unwrap_or(beat)
     }

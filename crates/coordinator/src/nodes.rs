@@ -169,9 +169,9 @@ impl Coordinator {
         homes.all(|home| home.members.iter().filter(|m| stays(m.node)).count() >= floor)
     }
 
-    /// Whether a node's lease is over by this clock, with the margin.
+    /// Whether a node's lease is over by this clock.
     pub(crate) fn has_lapsed(&self, node: NodeId, now: Instant) -> bool {
-        self.heard.get(&node).is_none_or(|&heard| now >= heard + self.settings.lease_with_margin())
+        self.heard.get(&node).is_none_or(|&heard| now >= heard + self.settings.lease_ns)
     }
 
     /// Whether a node has not said anything for a lease.

@@ -103,7 +103,7 @@ impl Coordinator {
         if self.is_isolated {
             return;
         }
-        let lease = self.settings.lease_with_margin();
+        let lease = self.settings.lease_ns;
         let over: Vec<_> = self
             .watchers
             .iter()

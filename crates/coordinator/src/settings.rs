@@ -21,7 +21,7 @@ pub struct Settings {
     pub headroom_nodes: u16,
     /// Fewest members of a home that clients write to; 0 for one less than the policy's copies, and at least one.
     pub write_floor: u8,
-    /// How long a lease is, in nanoseconds.
+    /// How long a lease is, in nanoseconds. Those who hold one use 15/16 of it, as rates of clocks differ.
     pub lease_ns: u64,
     /// Bytes a second that an order may copy while clients work; 0 is no cap.
     pub restore_bytes_per_s: u64,
@@ -36,11 +36,6 @@ impl Settings {
             0 => (self.sizes.policy.copies() as u8 - 1).max(1),
             floor => floor.min(self.sizes.policy.copies() as u8),
         }
-    }
-
-    /// How long a lease is by the coordinator's clock: rates of clocks differ.
-    pub(crate) fn lease_with_margin(&self) -> u64 {
-        self.lease_ns + self.lease_ns / 16
     }
 
     /// How long after its last word a node still counts as evidence that this coordinator is in touch with the cluster.

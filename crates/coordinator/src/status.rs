@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 impl Coordinator {
     /// What is going on. `store` says where the state is kept.
     pub fn status(&self, now: Instant, store: &str) -> CoordinatorStatus {
-        let left_ms = |heard: Instant| (heard + self.settings.lease_with_margin()).since(now) / 1_000_000;
+        let left_ms = |heard: Instant| (heard + self.settings.lease_ns).since(now) / 1_000_000;
         let clients = |process| {
             let own = self.state.clients.iter().filter(move |(_, owner)| **owner == process);
             own.map(|(&client, _)| client).collect::<Vec<ClientId>>()

@@ -1,7 +1,7 @@
 //! A memory node's life: bind, serve, stop.
 
 use crate::StartError;
-use crate::agent::{self, Field, Role, Tasks};
+use crate::agent::{self, Ground, Role, Tasks};
 use crate::coordinated::{Peers, beat, keep, register};
 use crate::ending::{Cause, Ending, Failed, wait_for_signals};
 use crate::listen::{Door, Listeners};
@@ -114,14 +114,18 @@ impl Bound {
             let (core, peers) = (daemon.core.clone(), Peers::new(dial.clone()));
             daemon.spawn("farrow-lease", move || keep(&core.service, &core.ending, peers, lease))?;
         }
-        for (role, name, work) in
-            [(Role::Urgent, "farrow-urgent", agent::urgent as fn(Field, &Tasks, &Ending))]
-        {
+        let urgent: fn(&Ground, &Tasks, &Ending) = agent::urgent;
+        let agents = [
+            (Role::Urgent, "farrow-urgent", urgent),
+            (Role::Background, "farrow-background", agent::background),
+        ];
+        for (role, name, work) in agents {
             let (core, tasks, dial, caller) = (daemon.core.clone(), tasks.clone(), dial.clone(), call());
             // A fabric belongs to the thread that makes it.
             daemon.spawn(name, move || {
-                match Field::new(core.service.clone(), caller, dial, lease, role) {
-                    Ok(field) => work(field, &tasks, &core.ending),
+                let ground = Ground::new(core.service.clone(), tasks.clone(), caller, dial, lease, role);
+                match ground {
+                    Ok(ground) => work(&ground, &tasks, &core.ending),
                     Err(why) => tracing::error!(why, "this node carries out no orders"),
                 }
             })?;
