@@ -174,9 +174,9 @@ impl Coordinator {
         self.heard.get(&node).is_none_or(|&heard| now >= heard + self.settings.lease_ns)
     }
 
-    /// Whether a node has not said anything for a lease.
+    /// Whether a node has not said anything for so long that nothing is left to it.
     pub(crate) fn is_silent(&self, node: NodeId, now: Instant) -> bool {
-        self.heard.get(&node).is_none_or(|&heard| now >= heard + self.settings.lease_ns)
+        self.heard.get(&node).is_none_or(|&heard| now >= heard + self.settings.silent_ns())
     }
 
     /// Whether a node was heard so recently that this coordinator must be in touch with the cluster.

@@ -38,6 +38,11 @@ impl Settings {
         }
     }
 
+    /// How long after its last word a node is given nothing more to do: its lease may end any moment.
+    pub(crate) fn silent_ns(&self) -> u64 {
+        self.lease_ns / 8 * 7
+    }
+
     /// How long after its last word a node still counts as evidence that this coordinator is in touch with the cluster.
     /// Nodes ask every quarter of a lease.
     pub(crate) fn fresh_ns(&self) -> u64 {

@@ -57,8 +57,8 @@ fn an_agent_that_dies_is_replaced_under_another_attempt() {
     let (agent, order) = world.change().unwrap();
     let (epoch, _) = world.it.close(world.now, agent, &[order.id]).unwrap();
     world.stop(agent.0);
-    // A lease without a word, but not the margin: the agent is not passed over yet.
-    world.pass(LEASE);
+    // Silent, but its lease is not over: the agent is not passed over yet.
+    world.pass(LEASE * 15 / 16);
     let (second, again) = world.change().unwrap();
     assert_ne!(second, agent);
     assert_eq!((again.id, again.attempt), (order.id, order.attempt + 1));
