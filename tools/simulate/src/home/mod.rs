@@ -73,7 +73,10 @@ impl Protocol {
     /// Whether `event` is a path of this protocol, which a sweep has to reach.
     pub fn has_path(self, event: Event) -> bool {
         match self {
-            Protocol::Colocated => !event.label().starts_with("snapshot") && event != Event::JoinedMember,
+            Protocol::Colocated => {
+                !event.label().starts_with("snapshot")
+                    && ![Event::JoinedMember, Event::RecoveredClient, Event::TookBackStray].contains(&event)
+            }
             // It does not repair, has nothing to help with, and no recovery of its own here.
             Protocol::Snapshot => {
                 ![Event::Helped, Event::RepairedBackup, Event::BackupAhead].contains(&event)
