@@ -3,7 +3,7 @@
 use crate::process::{Launch, Process};
 use crate::redundancy::missing;
 use crate::watch::Watch;
-use crate::{now_ns, ports};
+use crate::{net, now_ns, ports};
 use anyhow::{Context, Result, bail, ensure};
 use farrow_control::Secret;
 use farrow_control::coordination::CoordinatorStatus;
@@ -34,6 +34,8 @@ pub struct Settings {
     pub memory: String,
     /// Keys to lay the index out for.
     pub max_keys: u64,
+    /// Whether there is a network of its own ([`net::make`]): nodes run as users of their own then.
+    pub is_partitioned: bool,
 }
 
 /// A running cluster. Dropping it kills its processes.
@@ -68,8 +70,9 @@ impl Deployment {
         fs::write(&path, secret.expose())?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         let ports = ports::free(1 + settings.nodes + settings.spares, random)?;
-        let mut addresses = ports.into_iter().map(|port| format!("127.0.0.1:{port}"));
-        let address = addresses.next().expect("asked for one more");
+        let host = if settings.is_partitioned { net::COORDINATOR } else { "127.0.0.1" };
+        let address = format!("{host}:{}", ports[0]);
+        let addresses = ports[1..].iter().map(|port| format!("127.0.0.1:{port}"));
         let watch = Watch::start(vec![address.clone()], secret.clone())?;
         let nodes = addresses.map(|address| Node { address, process: None, ends: 0 }).collect();
         let gone = BTreeSet::new();
@@ -187,15 +190,20 @@ impl Deployment {
 
     /// Starts a node, with empty memory.
     pub fn start_node(&mut self, number: usize) -> Result<()> {
-        let mut args: Vec<OsString> = vec!["node".into()];
-        args.extend(self.common());
+        let mut args: Vec<OsString> = vec!["node".into(), "--cluster-name".into(), "chaos".into()];
         let mut flag = |name: &str, value: String| args.extend([name.into(), OsString::from(value)]);
         flag("--cluster-coordinators", self.address.clone());
         flag("--node-listen", self.nodes[number].address.clone());
         flag("--node-memory", self.settings.memory.clone());
         flag("--node-domain", format!("d{number}"));
         let program = self.settings.farrow.clone().into();
-        self.nodes[number].process = Some(self.launch.start(&format!("node-{number}"), &program, &args)?);
+        let user = self.settings.is_partitioned.then(|| net::user(number));
+        // Another user cannot read our file.
+        let secret = str::from_utf8(self.secret.expose()).context("generated secrets are text")?;
+        let environment = [("FARROW_CLUSTER_SECRET", secret)];
+        let name = format!("node-{number}");
+        self.nodes[number].process =
+            Some(self.launch.start_as(user, &name, &program, &args, &environment)?);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use crate::deployment::Deployment;
 use crate::fault::Fault;
+use crate::net::{self, Cut};
 use crate::now_ns;
 use anyhow::{Context, Result, bail, ensure};
 use rand::Rng;
@@ -96,6 +97,7 @@ pub enum Event<'a> {
 /// What is to be undone.
 enum Undo {
     StartNode(usize),
+    Heal(Cut),
     ResumeNode(usize),
     ResumeClient(usize),
     StartCoordinator,
@@ -195,7 +197,11 @@ pub fn run(
 fn possible(plan: &Plan, deployment: &Deployment, crew: &dyn Crew) -> Result<Vec<Fault>> {
     let settings = deployment.settings();
     let mut faults = plan.faults.clone();
-    faults.retain(|fault| fault.copies() < settings.copies && (!fault.is_of_client() || crew.count() > 0));
+    faults.retain(|fault| {
+        fault.copies() < settings.copies
+            && (!fault.is_of_client() || crew.count() > 0)
+            && (!fault.is_partition() || settings.is_partitioned)
+    });
     ensure!(!faults.is_empty(), "none of the faults can befall this cluster");
     Ok(faults)
 }
@@ -228,18 +234,23 @@ impl Engine<'_> {
         let mut undo = Vec::new();
         let at_ns;
         let target = match fault {
-            Fault::NodeKill | Fault::PairKill | Fault::NodePause => {
+            Fault::NodeKill | Fault::PairKill | Fault::NodePause | Fault::NodeCut => {
                 let victims = self.victims(fault.copies());
                 if victims.len() < fault.copies() {
                     return Ok(false);
                 }
-                let length = if fault == Fault::NodePause { self.pause() } else { self.absence() };
+                let is_killed = matches!(fault, Fault::NodeKill | Fault::PairKill);
+                let length = if is_killed { self.absence() } else { self.pause() };
                 at_ns = now_ns();
                 for &number in &victims {
                     undo.push(match fault {
                         Fault::NodePause => {
                             self.deployment.pause_node(number, true);
                             (length, Undo::ResumeNode(number))
+                        }
+                        Fault::NodeCut => {
+                            net::set(Cut::Node(number), true)?;
+                            (length, Undo::Heal(Cut::Node(number)))
                         }
                         _ => {
                             self.deployment.kill_node(number);
@@ -263,14 +274,17 @@ impl Engine<'_> {
                     format!("client {which}")
                 }
             }
-            Fault::CoordinatorKill | Fault::CoordinatorPause => {
-                if !self.deployment.is_coordinated() {
+            Fault::CoordinatorKill | Fault::CoordinatorPause | Fault::CoordinatorCut => {
+                if !self.deployment.is_coordinated() || self.is_cut() {
                     return Ok(false);
                 }
                 at_ns = now_ns();
                 if fault == Fault::CoordinatorKill {
                     self.deployment.kill_coordinator();
                     undo.push((self.absence(), Undo::StartCoordinator));
+                } else if fault == Fault::CoordinatorCut {
+                    net::set(Cut::Everybody, true)?;
+                    undo.push((self.pause(), Undo::Heal(Cut::Everybody)));
                 } else {
                     self.deployment.pause_coordinator(true);
                     undo.push((self.pause(), Undo::ResumeCoordinator));
@@ -287,6 +301,10 @@ impl Engine<'_> {
         let over_ns = (!self.due.iter().any(|d| d.strike == index)).then_some(at_ns);
         self.strikes.push(Strike { fault, target, at_ns, over_ns, whole_ns: None, is_mixed: !is_quiet });
         Ok(true)
+    }
+
+    fn is_cut(&self) -> bool {
+        self.due.iter().any(|due| matches!(due.undo, Undo::Heal(Cut::Everybody)))
     }
 
     /// Nodes to befall: mostly such as hold copies.
@@ -310,6 +328,7 @@ impl Engine<'_> {
             let due = self.due.swap_remove(position);
             match due.undo {
                 Undo::StartNode(number) => self.deployment.start_node(number)?,
+                Undo::Heal(cut) => net::set(cut, false)?,
                 Undo::ResumeNode(number) => self.deployment.pause_node(number, false),
                 Undo::ResumeClient(which) => {
                     self.paused_clients.retain(|&c| c != which);

@@ -20,11 +20,15 @@ pub enum Fault {
     CoordinatorKill,
     /// The coordinator is stopped for up to three leases, and runs on.
     CoordinatorPause,
+    /// A node does not reach the coordinator for up to three leases, and the coordinator not the node.
+    NodeCut,
+    /// Nobody reaches the coordinator for up to three leases.
+    CoordinatorCut,
 }
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Fault; 7] = [
+    pub const ALL: [Fault; 9] = [
         Fault::NodeKill,
         Fault::PairKill,
         Fault::NodePause,
@@ -32,6 +36,8 @@ impl Fault {
         Fault::ClientPause,
         Fault::CoordinatorKill,
         Fault::CoordinatorPause,
+        Fault::NodeCut,
+        Fault::CoordinatorCut,
     ];
 
     /// Its name on a command line.
@@ -44,13 +50,15 @@ impl Fault {
             Fault::ClientPause => "client-pause",
             Fault::CoordinatorKill => "coordinator-kill",
             Fault::CoordinatorPause => "coordinator-pause",
+            Fault::NodeCut => "node-cut",
+            Fault::CoordinatorCut => "coordinator-cut",
         }
     }
 
     /// Copies that may be gone while it lasts.
     pub fn copies(self) -> usize {
         match self {
-            Fault::NodeKill | Fault::NodePause => 1,
+            Fault::NodeKill | Fault::NodePause | Fault::NodeCut => 1,
             Fault::PairKill => 2,
             _ => 0,
         }
@@ -63,7 +71,12 @@ impl Fault {
 
     /// Whether it befalls the coordinator.
     pub fn is_of_coordinator(self) -> bool {
-        matches!(self, Fault::CoordinatorKill | Fault::CoordinatorPause)
+        matches!(self, Fault::CoordinatorKill | Fault::CoordinatorPause | Fault::CoordinatorCut)
+    }
+
+    /// Whether it needs a network of its own ([`crate::net`]).
+    pub fn is_partition(self) -> bool {
+        matches!(self, Fault::NodeCut | Fault::CoordinatorCut)
     }
 }
 

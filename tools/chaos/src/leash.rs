@@ -7,11 +7,23 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// Becomes `program`, which the kernel kills when the thread that started this process ends.
+/// Becomes `program`, which the kernel kills when the thread that started this process ends. With a `user`, becomes that user
+/// first, and comes here again: `this` is the program and its arguments that lead here, without a user.
 ///
 /// # Errors
 /// The program cannot be executed, or `parent` is gone already.
-pub fn leash(parent: u32, program: &OsString, args: &[OsString]) -> Result<Infallible> {
+pub fn leash(
+    user: Option<(u32, Vec<OsString>)>,
+    parent: u32,
+    program: &OsString,
+    args: &[OsString],
+) -> Result<Infallible> {
+    if let Some((user, this)) = user {
+        // In two steps: the kernel forgets the signal when the user changes.
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(this).arg(parent.to_string()).arg(program).args(args);
+        return Err(command.uid(user).gid(user).exec().into());
+    }
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // It may have ended before the line above.
     ensure!(

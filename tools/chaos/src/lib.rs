@@ -11,6 +11,7 @@ mod engine;
 mod fault;
 mod gaps;
 mod leash;
+pub mod net;
 mod ports;
 mod process;
 mod redundancy;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// How processes are started.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// A program and its arguments that end in [`crate::leash`]; parent, program and arguments are added.
+    /// A program and its arguments that end in [`crate::leash`]; `--user=N`, parent, program and arguments are added.
     pub leash: Vec<OsString>,
     /// Where logs go.
     pub dir: PathBuf,
@@ -30,12 +30,30 @@ impl Launch {
     /// # Errors
     /// The program cannot be started. One that starts and fails is found by [`Process::ended`].
     pub fn start(&self, name: &str, program: &OsString, args: &[OsString]) -> Result<Process> {
+        self.start_as(None, name, program, args, &[])
+    }
+
+    /// As [`Launch::start`], as another user and with more in its environment.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_as(
+        &self,
+        user: Option<u32>,
+        name: &str,
+        program: &OsString,
+        args: &[OsString],
+        environment: &[(&str, &str)],
+    ) -> Result<Process> {
         let log = self.dir.join(format!("{name}.log"));
         let out = File::options().create(true).append(true).open(&log);
         let out = out.with_context(|| format!("cannot write {}", log.display()))?;
         let (leash, before) = self.leash.split_first().context("no program to start others with")?;
+        let user = user.map(|user| format!("--user={user}"));
         let child = Command::new(leash)
             .args(before)
+            .args(user)
+            .envs(environment.iter().copied())
             .arg(std::process::id().to_string())
             .arg(program)
             .args(args)

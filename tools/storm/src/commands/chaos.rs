@@ -2,13 +2,18 @@
 
 use super::rage::parse_duration;
 use anyhow::{Context, Result, ensure};
-use clap::{Arg, ArgMatches, Command, value_parser};
-use farrow_chaos::{Fault, Settings};
+use clap::{Arg, ArgMatches, value_parser};
+use farrow_chaos::{Fault, Settings, net};
 use farrow_config::Config;
 use farrow_storm::chaos::{Chaos, Mix, Outcome, run as run_chaos};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Exit status of what cannot run on this machine.
+const SKIPPED: u8 = 77;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,6 +21,7 @@ Examples:
   farrow-storm chaos --seed 7 --seconds 60 --mix b     the same faults again, as far as time allows
   farrow-storm chaos --nodes 5 --spares 2 --only node-kill,pair-kill
   farrow-storm chaos --only coordinator-kill --lease 1s --json
+  farrow-storm chaos --partitions --only node-cut,coordinator-cut
 
 Starts a coordinator, nodes and clients as processes of their own, and kills, stops and
 restarts them at random, never more copies at once than may be lost: after a fault that
@@ -30,14 +36,16 @@ more about a busy machine than about the store. `within` counts the faults after
 neither reads nor writes stood still for longer than a lease and 50 ms.
 
 Faults: node-kill, pair-kill (two at once, with three copies), node-pause, client-kill,
-client-pause, coordinator-kill, coordinator-pause. Pauses take up to three leases.";
+client-pause, coordinator-kill, coordinator-pause; with --partitions node-cut (a node and
+the coordinator do not reach each other) and coordinator-cut (nobody reaches it). Pauses
+and cuts take up to three leases.";
 
-pub fn command() -> Command {
+pub fn command() -> clap::Command {
     let flag = |name: &'static str| Arg::new(name).long(name);
     let number = |name: &'static str, default: &'static str, range: std::ops::RangeInclusive<u64>| {
         flag(name).value_name("NUMBER").default_value(default).value_parser(value_parser!(u64).range(range))
     };
-    Command::new("chaos")
+    clap::Command::new("chaos")
         .about("Run a cluster of processes under random faults and judge what its clients saw")
         .arg(
             flag("seed")
@@ -87,6 +95,10 @@ pub fn command() -> Command {
                 .value_parser(value_parser!(Fault))
                 .help("Kinds of faults [default: all]"),
         )
+        .arg(flag("partitions").num_args(0).help(
+            "Partitions too: node-cut and coordinator-cut (root only; status 77 where it is not allowed)",
+        ))
+        .arg(flag("namespaced").num_args(0).hide(true).help("This process has a network of its own"))
         .arg(flag("apart").num_args(0).help("One fault at a time, each mended before the next"))
         .arg(
             flag("farrow")
@@ -106,6 +118,12 @@ pub fn command() -> Command {
 
 pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let is_json = matches.get_flag("json");
+    if matches.get_flag("partitions") {
+        if !matches.get_flag("namespaced") {
+            return Ok(into_namespace());
+        }
+        net::make().context("cannot make a network")?;
+    }
     let temporary = tempfile::Builder::new().prefix("farrow-chaos-").tempdir()?;
     let dir = match matches.get_one::<PathBuf>("dir") {
         Some(dir) => {
@@ -145,9 +163,24 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
     }
 }
 
+/// Becomes this program once more, in a network of its own.
+fn into_namespace() -> ExitCode {
+    let tried = Command::new("unshare").args(["--net", "ip", "rule", "show"]).output();
+    let why = match tried {
+        Ok(output) if output.status.success() => {
+            let mut unshare = Command::new("unshare");
+            unshare.arg("--net").args(std::env::args_os()).arg("--namespaced").exec().to_string()
+        }
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        Err(error) => format!("cannot run unshare: {error}"),
+    };
+    println!("SKIPPED: no network namespace of our own: {why}");
+    ExitCode::from(SKIPPED)
+}
+
 fn chaos(matches: &ArgMatches, dir: PathBuf) -> Result<Chaos> {
     let number = |name: &str| *matches.get_one::<u64>(name).expect("it has a default");
-    let program = std::env::current_exe().context("cannot find out where this program lies")?;
+    let mut program = std::env::current_exe().context("cannot find out where this program lies")?;
     let farrow = matches.get_one::<PathBuf>("farrow").cloned();
     let farrow = farrow.unwrap_or_else(|| program.with_file_name("farrow"));
     ensure!(farrow.exists(), "{} is not there: build it, or say --farrow FILE", farrow.display());
@@ -156,10 +189,22 @@ fn chaos(matches: &ArgMatches, dir: PathBuf) -> Result<Chaos> {
     ensure!((0.1..=86_400.0).contains(&seconds), "--seconds {seconds}: say a number from 0.1 to 86400");
     let rate = *matches.get_one::<f64>("rate").expect("it has a default");
     ensure!((1.0..=1e6).contains(&rate), "--rate {rate}: say a number from 1 to 1000000");
+    let mut farrow = std::path::absolute(farrow)?;
+    if matches.get_flag("partitions") {
+        // Nodes run as other users, who see neither our directory nor, perhaps, where the program lies.
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o711))?;
+        let copy = dir.join("farrow");
+        std::fs::copy(&farrow, &copy)?;
+        std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755))?;
+        let copy_of_this = dir.join("farrow-storm");
+        std::fs::copy(&program, &copy_of_this)?;
+        std::fs::set_permissions(&copy_of_this, std::fs::Permissions::from_mode(0o755))?;
+        (farrow, program) = (copy, copy_of_this);
+    }
     ensure!(number("copies") <= number("nodes"), "--copies {} needs as many nodes", number("copies"));
     Ok(Chaos {
         settings: Settings {
-            farrow: std::path::absolute(farrow)?,
+            farrow,
             nodes: number("nodes") as usize,
             spares: number("spares") as usize,
             copies: number("copies") as usize,
@@ -167,6 +212,7 @@ fn chaos(matches: &ArgMatches, dir: PathBuf) -> Result<Chaos> {
             memory: matches.get_one::<String>("memory").expect("it has a default").clone(),
             // Fresh keys every two seconds, and room for as many again.
             max_keys: number("keys") * (seconds as u64 + 10),
+            is_partitioned: matches.get_flag("partitions"),
         },
         program: program.into(),
         dir,

@@ -33,6 +33,7 @@ pub fn command() -> Command {
             Command::new("leash")
                 .hide(true)
                 .about("Become a program that ends with the process that started this one")
+                .arg(Arg::new("user").long("user").value_parser(value_parser!(u32)))
                 .arg(Arg::new("parent").required(true).value_parser(value_parser!(u32)))
                 .arg(
                     Arg::new("program")
@@ -59,9 +60,10 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Some(("leash", matches)) => {
+            let user = matches.get_one("user").map(|user| (*user, vec!["leash".into()]));
             let parent = *matches.get_one("parent").expect("required");
             let program: Vec<OsString> = matches.get_many("program").expect("required").cloned().collect();
-            match farrow_chaos::leash(parent, &program[0], &program[1..])? {}
+            match farrow_chaos::leash(user, parent, &program[0], &program[1..])? {}
         }
         _ => unreachable!("clap asks for a subcommand"),
     }
