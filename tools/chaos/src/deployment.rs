@@ -6,8 +6,9 @@ use crate::watch::Watch;
 use crate::{net, now_ns, ports};
 use anyhow::{Context, Result, bail, ensure};
 use farrow_control::Secret;
-use farrow_control::coordination::CoordinatorStatus;
+use farrow_control::coordination::{Ask, CoordinatorStatus, Tell};
 use farrow_layout::NodeId;
+use farrow_transport::Caller;
 use rand::Rng;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -22,6 +23,8 @@ use std::time::Duration;
 pub struct Settings {
     /// The `farrow` program.
     pub farrow: PathBuf,
+    /// Coordinators; with more than one the state is kept in an etcd of their own.
+    pub coordinators: usize,
     /// Nodes that the cluster forms of.
     pub nodes: usize,
     /// Nodes beyond those.
@@ -43,12 +46,17 @@ pub struct Deployment {
     settings: Settings,
     launch: Launch,
     secret: Secret,
-    address: String,
-    coordinator: Option<Process>,
+    coordinators: Vec<Coordinator>,
+    etcd: Option<(String, Process)>,
     nodes: Vec<Node>,
     watch: Watch,
     /// Lives of nodes that are over.
     gone: BTreeSet<NodeId>,
+}
+
+struct Coordinator {
+    address: String,
+    process: Option<Process>,
 }
 
 struct Node {
@@ -69,16 +77,22 @@ impl Deployment {
         let path = launch.dir.join("secret");
         fs::write(&path, secret.expose())?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        let ports = ports::free(1 + settings.nodes + settings.spares, random)?;
+        let count = settings.coordinators;
+        ensure!(count > 0, "somebody has to coordinate");
+        let ports = ports::free(count + settings.nodes + settings.spares + 2, random)?;
         let host = if settings.is_partitioned { net::COORDINATOR } else { "127.0.0.1" };
-        let address = format!("{host}:{}", ports[0]);
-        let addresses = ports[1..].iter().map(|port| format!("127.0.0.1:{port}"));
-        let watch = Watch::start(vec![address.clone()], secret.clone())?;
-        let nodes = addresses.map(|address| Node { address, process: None, ends: 0 }).collect();
+        let (first, rest) = ports.split_at(count);
+        let (of_etcd, rest) = rest.split_at(2);
+        let addresses: Vec<_> = first.iter().map(|port| format!("{host}:{port}")).collect();
+        let watch = Watch::start(addresses.clone(), secret.clone())?;
+        let coordinators =
+            addresses.into_iter().map(|address| Coordinator { address, process: None }).collect();
+        let etcd = if count > 1 { Some(etcd(&launch, of_etcd)?) } else { None };
+        let node = |port| Node { address: format!("127.0.0.1:{port}"), process: None, ends: 0 };
+        let nodes = rest.iter().map(node).collect();
         let gone = BTreeSet::new();
-        let mut deployment =
-            Deployment { settings, launch, secret, address, coordinator: None, nodes, watch, gone };
-        deployment.start_coordinator()?;
+        let mut deployment = Deployment { settings, launch, secret, coordinators, etcd, nodes, watch, gone };
+        (0..count).try_for_each(|number| deployment.start_coordinator(number))?;
         // Spares come later, so that they are spares.
         for number in 0..deployment.settings.nodes {
             deployment.start_node(number)?;
@@ -101,9 +115,9 @@ impl Deployment {
         &self.launch
     }
 
-    /// Where the coordinator listens.
-    pub fn coordinator_address(&self) -> &str {
-        &self.address
+    /// Where the coordinators listen.
+    pub fn coordinator_addresses(&self) -> Vec<String> {
+        self.coordinators.iter().map(|c| c.address.clone()).collect()
     }
 
     /// The cluster's secret.
@@ -131,9 +145,17 @@ impl Deployment {
         self.nodes[number].process.as_ref().is_some_and(|p| !p.is_paused())
     }
 
-    /// Whether the coordinator's process is there and runs.
-    pub fn is_coordinated(&self) -> bool {
-        self.coordinator.as_ref().is_some_and(|p| !p.is_paused())
+    /// The coordinator that leads, if all of them run and one does.
+    pub fn leader(&self) -> Option<usize> {
+        let runs = |c: &Coordinator| c.process.as_ref().is_some_and(|p| !p.is_paused());
+        if !self.coordinators.iter().all(runs) {
+            return None;
+        }
+        self.coordinators.iter().position(|c| {
+            let who = "chaos".to_owned();
+            let mut caller = Caller::new(vec![c.address.clone()], self.secret.clone(), who);
+            matches!(caller.call(&Ask::Status), Ok(Tell::Status(_)))
+        })
     }
 
     /// The identity of a node's present life, if the coordinator has told of it.
@@ -161,38 +183,47 @@ impl Deployment {
         ]
     }
 
-    /// Starts the coordinator, with the state that it had.
-    pub fn start_coordinator(&mut self) -> Result<()> {
+    /// Starts a coordinator, with the state that there is.
+    ///
+    /// # Errors
+    /// No process.
+    pub fn start_coordinator(&mut self, number: usize) -> Result<()> {
         let settings = &self.settings;
+        let store = match &self.etcd {
+            Some((address, _)) => format!("etcd:{address}"),
+            None => format!("file:{}", self.launch.dir.join("coordinator.state").display()),
+        };
         let mut args: Vec<OsString> = vec!["coordinator".into()];
         args.extend(self.common());
         let mut flag = |name: &str, value: String| args.extend([name.into(), OsString::from(value)]);
-        flag("--coordinator-listen", self.address.clone());
-        flag("--coordinator-store", format!("file:{}", self.launch.dir.join("coordinator.state").display()));
+        flag("--coordinator-listen", self.coordinators[number].address.clone());
+        flag("--coordinator-store", store);
+        flag("--cluster-coordinators", self.coordinator_addresses().join(","));
         flag("--coordinator-lease", format!("{}ms", settings.lease.as_millis()));
         flag("--cluster-nodes-to-form", settings.nodes.to_string());
         flag("--cluster-policy", format!("replicate:{}", settings.copies));
         flag("--cluster-max-keys", settings.max_keys.to_string());
         flag("--cluster-homes-per-node", "1".to_owned());
-        self.coordinator = Some(self.launch.start("coordinator", &settings.farrow.clone().into(), &args)?);
+        let (name, program) = (format!("coordinator-{number}"), settings.farrow.clone().into());
+        self.coordinators[number].process = Some(self.launch.start(&name, &program, &args)?);
         Ok(())
     }
 
-    /// Kills the coordinator.
-    pub fn kill_coordinator(&mut self) {
-        drop(self.coordinator.take());
+    /// Kills a coordinator.
+    pub fn kill_coordinator(&mut self, number: usize) {
+        drop(self.coordinators[number].process.take());
     }
 
-    /// Stops the coordinator, or lets it run on.
-    pub fn pause_coordinator(&mut self, is_paused: bool) {
-        set_paused(self.coordinator.as_mut(), is_paused);
+    /// Stops a coordinator, or lets it run on.
+    pub fn pause_coordinator(&mut self, number: usize, is_paused: bool) {
+        set_paused(self.coordinators[number].process.as_mut(), is_paused);
     }
 
     /// Starts a node, with empty memory.
     pub fn start_node(&mut self, number: usize) -> Result<()> {
         let mut args: Vec<OsString> = vec!["node".into(), "--cluster-name".into(), "chaos".into()];
         let mut flag = |name: &str, value: String| args.extend([name.into(), OsString::from(value)]);
-        flag("--cluster-coordinators", self.address.clone());
+        flag("--cluster-coordinators", self.coordinator_addresses().join(","));
         flag("--node-listen", self.nodes[number].address.clone());
         flag("--node-memory", self.settings.memory.clone());
         flag("--node-domain", format!("d{number}"));
@@ -223,10 +254,12 @@ impl Deployment {
     /// # Errors
     /// The coordinator ended by itself, or a node failed.
     pub fn supervise(&mut self) -> Result<Vec<usize>> {
-        if let Some(process) = &mut self.coordinator
-            && let Some(status) = process.ended()
-        {
-            bail!("the coordinator has ended by itself ({status}):\n{}", process.last_words());
+        for (number, coordinator) in self.coordinators.iter_mut().enumerate() {
+            if let Some(process) = &mut coordinator.process
+                && let Some(status) = process.ended()
+            {
+                bail!("coordinator {number} has ended by itself ({status}):\n{}", process.last_words());
+            }
         }
         let mut again = Vec::new();
         for number in 0..self.nodes.len() {
@@ -297,8 +330,9 @@ impl Deployment {
                 text += &format!("  {order:?}\n");
             }
         }
-        if let Some(process) = &self.coordinator {
-            text += &format!("coordinator: {}\n", process.last_words());
+        for coordinator in &self.coordinators {
+            let words = coordinator.process.as_ref().map_or("not running".to_owned(), Process::last_words);
+            text += &format!("coordinator at {}: {words}\n", coordinator.address);
         }
         for (number, node) in self.nodes.iter().enumerate() {
             let words = node.process.as_ref().map_or("not running".to_owned(), Process::last_words);
@@ -311,6 +345,23 @@ impl Deployment {
     pub fn running(&self) -> Vec<String> {
         (0..self.nodes.len()).filter(|&n| self.is_running(n)).map(|n| self.nodes[n].address.clone()).collect()
     }
+}
+
+/// An etcd for the coordinators of one cluster: its address, and its process.
+fn etcd(launch: &Launch, ports: &[u16]) -> Result<(String, Process)> {
+    let url = |port: u16| format!("http://127.0.0.1:{port}");
+    let (client, peer) = (url(ports[0]), url(ports[1]));
+    let args = [
+        ("--data-dir", launch.dir.join("etcd").display().to_string()),
+        ("--listen-client-urls", client.clone()),
+        ("--advertise-client-urls", client.clone()),
+        ("--listen-peer-urls", peer.clone()),
+        ("--initial-advertise-peer-urls", peer.clone()),
+        ("--initial-cluster", format!("default={peer}")),
+    ];
+    let args: Vec<OsString> =
+        args.into_iter().flat_map(|(name, value)| [name.into(), value.into()]).collect();
+    Ok((client, launch.start("etcd", &"etcd".into(), &args)?))
 }
 
 fn set_paused(process: Option<&mut Process>, is_paused: bool) {

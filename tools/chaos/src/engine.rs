@@ -100,8 +100,8 @@ enum Undo {
     Heal(Cut),
     ResumeNode(usize),
     ResumeClient(usize),
-    StartCoordinator,
-    ResumeCoordinator,
+    StartCoordinator(usize),
+    ResumeCoordinator(usize),
 }
 
 struct Due {
@@ -275,19 +275,18 @@ impl Engine<'_> {
                 }
             }
             Fault::CoordinatorKill | Fault::CoordinatorPause | Fault::CoordinatorCut => {
-                if !self.deployment.is_coordinated() || self.is_cut() {
-                    return Ok(false);
-                }
+                let leader = if self.is_cut() { None } else { self.deployment.leader() };
+                let Some(leader) = leader else { return Ok(false) };
                 at_ns = now_ns();
                 if fault == Fault::CoordinatorKill {
-                    self.deployment.kill_coordinator();
-                    undo.push((self.absence(), Undo::StartCoordinator));
+                    self.deployment.kill_coordinator(leader);
+                    undo.push((self.absence(), Undo::StartCoordinator(leader)));
                 } else if fault == Fault::CoordinatorCut {
                     net::set(Cut::Everybody, true)?;
                     undo.push((self.pause(), Undo::Heal(Cut::Everybody)));
                 } else {
-                    self.deployment.pause_coordinator(true);
-                    undo.push((self.pause(), Undo::ResumeCoordinator));
+                    self.deployment.pause_coordinator(leader, true);
+                    undo.push((self.pause(), Undo::ResumeCoordinator(leader)));
                 }
                 "the coordinator".to_owned()
             }
@@ -334,8 +333,10 @@ impl Engine<'_> {
                     self.paused_clients.retain(|&c| c != which);
                     self.crew.pause(which, false);
                 }
-                Undo::StartCoordinator => self.deployment.start_coordinator().context("after a kill")?,
-                Undo::ResumeCoordinator => self.deployment.pause_coordinator(false),
+                Undo::StartCoordinator(number) => {
+                    self.deployment.start_coordinator(number).context("after a kill")?;
+                }
+                Undo::ResumeCoordinator(number) => self.deployment.pause_coordinator(number, false),
             }
             if !self.due.iter().any(|other| other.strike == due.strike) {
                 self.strikes[due.strike].over_ns = Some(now_ns());

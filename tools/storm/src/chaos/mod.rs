@@ -9,5 +9,5 @@ mod work;
 pub use crew::{Clients, Job};
 pub use finals::{orphans, read_back};
 pub use matrix::{Matrix, Row};
-pub use run::{Chaos, Outcome, run};
+pub use run::{Chaos, Connect, Outcome, run};
 pub use work::{Mix, Work, labour};

@@ -8,6 +8,7 @@ use crate::{Storm, Tally, now_ns};
 use anyhow::{Context, Result, bail};
 use farrow_chaos::{Deployment, Event, Fault, Launch, Plan, Settings, is_idle};
 use farrow_client::{DialOptions, LocalClient};
+use farrow_control::Secret;
 use farrow_testkit::history::{History, durability, read_lines};
 use farrow_testkit::linear;
 use rand::SeedableRng;
@@ -75,15 +76,14 @@ pub struct Outcome {
     pub passed_over: usize,
 }
 
-/// Runs it. `connect` makes a client of this process, through the coordinator at an address.
+/// Makes a client of this process, through coordinators.
+pub type Connect<'a> = &'a dyn Fn(&[String], &Secret) -> Result<(LocalClient, DialOptions)>;
+
+/// Runs it.
 ///
 /// # Errors
 /// Something was lost, wrong or not mended; or the run itself failed. Everything that was started has ended.
-pub fn run(
-    chaos: &Chaos,
-    connect: &dyn Fn(&str, &farrow_control::Secret) -> Result<(LocalClient, DialOptions)>,
-    say: &mut dyn FnMut(String),
-) -> Result<Outcome> {
+pub fn run(chaos: &Chaos, connect: Connect<'_>, say: &mut dyn FnMut(String)) -> Result<Outcome> {
     let mut random = SmallRng::seed_from_u64(chaos.seed);
     let leash = vec![chaos.program.clone(), "leash".into()];
     let launch = Launch { leash, dir: chaos.dir.clone() };
@@ -105,7 +105,7 @@ pub fn run(
         mix: chaos.mix,
         rate: chaos.rate,
         fresh_keys: Duration::from_secs(2),
-        coordinators: deployment.coordinator_address().to_owned(),
+        coordinators: deployment.coordinator_addresses().join(","),
         secret_file: deployment.secret_file(),
     };
     let mut clients = Clients::start(launch, job, chaos.clients)?;
@@ -146,7 +146,7 @@ pub fn run(
     let matrix = Matrix::of(&history, &strikes, chaos.settings.lease, begin_ns, end_ns);
     // The bill is worth seeing even when the verdict is bad.
     say(format!("\n{matrix}"));
-    let (client, dial) = connect(deployment.coordinator_address(), deployment.secret())?;
+    let (client, dial) = connect(&deployment.coordinator_addresses(), deployment.secret())?;
     let before = history.clone();
     let finals = read_back(&client, &storm, &mut history)?;
     let kept = durability::check(&before, &finals).map_err(|losses| {

@@ -98,6 +98,11 @@ pub fn command() -> clap::Command {
         .arg(flag("partitions").num_args(0).help(
             "Partitions too: node-cut and coordinator-cut (root only; status 77 where it is not allowed)",
         ))
+        .arg(
+            flag("etcd").num_args(0).help(
+                "Two coordinators with an etcd; faults befall the one that leads (status 77 without etcd)",
+            ),
+        )
         .arg(flag("namespaced").num_args(0).hide(true).help("This process has a network of its own"))
         .arg(flag("apart").num_args(0).help("One fault at a time, each mended before the next"))
         .arg(
@@ -118,6 +123,10 @@ pub fn command() -> clap::Command {
 
 pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let is_json = matches.get_flag("json");
+    if matches.get_flag("etcd") && Command::new("etcd").arg("--version").output().is_err() {
+        println!("SKIPPED: there is no etcd (apt-get install etcd-server)");
+        return Ok(ExitCode::from(SKIPPED));
+    }
     if matches.get_flag("partitions") {
         if !matches.get_flag("namespaced") {
             return Ok(into_namespace());
@@ -133,9 +142,9 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
         None => temporary.path().to_owned(),
     };
     let chaos = chaos(matches, dir)?;
-    let connect = |coordinator: &str, secret: &farrow_control::Secret| {
+    let connect = |coordinators: &[String], secret: &farrow_control::Secret| {
         let mut config = Config::default();
-        config.cluster.coordinators = vec![coordinator.to_owned()];
+        config.cluster.coordinators = coordinators.to_vec();
         config.client.deadline = Duration::from_secs(5);
         let options = super::dial_options(&config, secret.clone());
         Ok((super::connect(&config, &options)?, options))
@@ -205,6 +214,7 @@ fn chaos(matches: &ArgMatches, dir: PathBuf) -> Result<Chaos> {
     Ok(Chaos {
         settings: Settings {
             farrow,
+            coordinators: if matches.get_flag("etcd") { 2 } else { 1 },
             nodes: number("nodes") as usize,
             spares: number("spares") as usize,
             copies: number("copies") as usize,

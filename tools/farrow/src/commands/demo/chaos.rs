@@ -34,6 +34,7 @@ pub fn run(matches: &ArgMatches, config: Config, records: &Records, duration: Du
     let leash = vec![program.clone().into(), "leash".into()];
     let settings = Settings {
         farrow: program,
+        coordinators: 1,
         nodes,
         spares: 1,
         copies,
@@ -47,7 +48,7 @@ pub fn run(matches: &ArgMatches, config: Config, records: &Records, duration: Du
     let launch = Launch { leash, dir: dir.path().to_owned() };
     let mut deployment = Deployment::start(settings, launch, &mut random)?;
     let mut client_config = config;
-    client_config.cluster.coordinators = vec![deployment.coordinator_address().to_owned()];
+    client_config.cluster.coordinators = deployment.coordinator_addresses();
     let reach = Reach::of(Loaded::from_config(client_config), deployment.secret().clone(), "demo");
     let cluster = reach.cluster()?;
     let bar = bar(is_json);
