@@ -336,7 +336,7 @@ fn limits(options: &DialOptions) -> Limits {
     Limits { handshake: options.timeout.max(Duration::from_secs(1)), ..Limits::default() }
 }
 
-fn connect_tcp(address: &str, timeout: Duration) -> Result<TcpStream, DialError> {
+pub(crate) fn connect_tcp(address: &str, timeout: Duration) -> Result<TcpStream, DialError> {
     let connect = |source| DialError::Connect { address: address.to_owned(), source };
     let targets = address.to_socket_addrs().map_err(|e| match e.kind() {
         std::io::ErrorKind::InvalidInput => DialError::Address { address: address.to_owned() },
