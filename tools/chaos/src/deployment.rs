@@ -18,6 +18,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// For an answer about who leads.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// What is deployed.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -152,9 +155,8 @@ impl Deployment {
             return None;
         }
         self.coordinators.iter().position(|c| {
-            let who = "chaos".to_owned();
-            let mut caller = Caller::new(vec![c.address.clone()], self.secret.clone(), who);
-            matches!(caller.call(&Ask::Status), Ok(Tell::Status(_)))
+            let mut caller = Caller::new(vec![c.address.clone()], self.secret.clone(), "chaos");
+            matches!(caller.call(&Ask::Status, PATIENCE), Ok(Tell::Status(_)))
         })
     }
 

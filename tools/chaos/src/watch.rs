@@ -13,6 +13,9 @@ use std::time::Duration;
 /// Between two questions.
 const PERIOD: Duration = Duration::from_millis(5);
 
+/// For an answer.
+const PATIENCE: Duration = Duration::from_millis(200);
+
 /// An answer, and when it was asked for: it is not older than that.
 #[derive(Clone)]
 pub struct Seen {
@@ -39,10 +42,10 @@ impl Watch {
         let is_over = Arc::new(AtomicBool::new(false));
         let (seen, over) = (latest.clone(), is_over.clone());
         let ask = move || {
-            let mut caller = Caller::new(coordinators, secret, "chaos".to_owned());
+            let mut caller = Caller::new(coordinators, secret, "chaos");
             while !over.load(Ordering::Relaxed) {
                 let asked_ns = now_ns();
-                if let Ok(Tell::Status(status)) = caller.call(&Ask::Status) {
+                if let Ok(Tell::Status(status)) = caller.call(&Ask::Status, PATIENCE) {
                     *seen.lock().expect("nobody panics with it") =
                         Some(Seen { asked_ns, status: status.into() });
                 }
