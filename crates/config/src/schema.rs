@@ -277,6 +277,8 @@ schema! {
         threads: u32 = Kind::Integer { min: 1, max: 256 }, "1", "8";
         /// How long an idle thread polls before it sleeps until an event.
         spin: Duration = Kind::Duration { min: Duration::ZERO, max: SECOND }, "50us", "0s";
+        /// Whether to write where so many nodes were lost that fewer copies are left than the cluster's floor.
+        allow_under_replicated: bool = Kind::Bool, "false", "true";
     }
     /// What is logged.
     log: Log {

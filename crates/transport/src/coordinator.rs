@@ -99,6 +99,14 @@ impl Caller {
         Caller { coordinators, secret, who: who.to_owned(), next: 0, connected: None }
     }
 
+    /// The coordinators to try from now on, if any are given.
+    pub fn set_coordinators(&mut self, coordinators: &[String]) {
+        if !coordinators.is_empty() && coordinators != self.coordinators {
+            self.coordinators = coordinators.to_vec();
+            self.next = 0;
+        }
+    }
+
     /// How long a lease is, as the coordinator said that was connected to last.
     pub fn lease(&self) -> Option<Duration> {
         self.connected.as_ref().map(|it| it.lease)

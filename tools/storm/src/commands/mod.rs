@@ -97,6 +97,6 @@ fn dial_options(config: &Config, secret: Secret) -> DialOptions {
 
 /// A client of this thread.
 fn connect(config: &Config, options: &DialOptions) -> Result<LocalClient> {
-    let cluster = Cluster::connect(&config.cluster.nodes, options)?;
+    let cluster = Cluster::connect_through(&config.cluster.coordinators, &config.cluster.nodes, options)?;
     Ok(cluster.local_client(&Options { deadline: config.client.deadline, ..Options::default() })?)
 }
