@@ -9,6 +9,7 @@ mod dump;
 mod exists;
 mod get;
 mod inspect;
+mod leash;
 mod load;
 mod node;
 mod put;
@@ -59,6 +60,7 @@ fn all() -> Vec<(Command, Run)> {
         (farrow_bench::cli::command(), farrow_bench::cli::run),
         (sim::command(), sim::run),
         (config::command(), config::run),
+        (leash::command(), leash::run),
     ]
 }
 
