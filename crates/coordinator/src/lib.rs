@@ -30,4 +30,4 @@ pub use instant::Instant;
 pub use server::{CoordinatorServer, Failed, Options, StartError};
 pub use settings::Settings;
 pub use state::{OrderEntry, State};
-pub use store::{Campaign, FileStore, Store, StoreError};
+pub use store::{Campaign, EtcdStore, FileStore, Store, StoreError};

@@ -25,6 +25,9 @@ const NODES_ONLY: &[&str] = &[
     "cluster-max-keys",
     "cluster-block-size",
     "cluster-extent-size",
+    "cluster-nodes-to-form",
+    "cluster-headroom-nodes",
+    "cluster-write-floor",
 ];
 
 /// Adds the flags of a command that connects.

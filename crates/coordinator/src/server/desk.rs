@@ -14,6 +14,7 @@ const IDLE_PAUSE: Duration = Duration::from_millis(500);
 /// Where all requests meet.
 pub(crate) struct Desk {
     settings: Settings,
+    advertised: String,
     description: String,
     seat: Mutex<Seat>,
     /// The state is another one, or somebody else leads, or it is over.
@@ -39,10 +40,11 @@ struct Leading {
 }
 
 impl Desk {
-    pub(crate) fn new(settings: Settings, store: Box<dyn Store>) -> Desk {
+    pub(crate) fn new(settings: Settings, store: Box<dyn Store>, advertised: &str) -> Desk {
+        let advertised = advertised.to_owned();
         let seat = Seat { leading: None, leader: None, is_closed: false, complaint: None };
         let (description, seat) = (store.describe(), Mutex::new(seat));
-        Desk { settings, description, seat, changed: Condvar::new(), store: Mutex::new(store) }
+        Desk { settings, advertised, description, seat, changed: Condvar::new(), store: Mutex::new(store) }
     }
 
     pub(crate) fn describe(&self) -> &str {
@@ -162,7 +164,7 @@ impl Desk {
         let started = boottime();
         let outcome = {
             let mut store = self.lock_store();
-            match store.campaign() {
+            match store.campaign(&self.advertised) {
                 Ok(Campaign::Leads(state)) => store.keep().map(|kept| (state, kept)),
                 Ok(Campaign::Follows(leader)) => {
                     drop(store);

@@ -2,11 +2,13 @@
 
 mod desk;
 mod ending;
+mod options;
 mod sessions;
 
 pub use ending::Failed;
+pub use options::Options;
 
-use crate::{Settings, Store, StoreError};
+use crate::StoreError;
 use desk::Desk;
 use ending::{Cause, Ending, wait_for_signals};
 use farrow_control::Secret;
@@ -16,18 +18,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-
-/// What a daemon needs to know.
-pub struct Options {
-    /// Where to listen: `host:port`; port 0 takes a free one.
-    pub listen: String,
-    /// The address that others dial; without one, where it listens. Other coordinators tell it to whoever asks them.
-    pub advertise: Option<String>,
-    /// What decides.
-    pub settings: Settings,
-    /// Where the state is kept.
-    pub store: Box<dyn Store>,
-}
 
 /// Why a coordinator cannot start. Nothing of it is left running.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +69,7 @@ impl CoordinatorServer {
         if settings.coordinators.is_empty() {
             settings.coordinators.push(advertised.clone());
         }
-        let desk = Arc::new(Desk::new(settings, options.store));
+        let desk = Arc::new(Desk::new(settings, options.store, &advertised));
         desk.campaign()?;
         let mut it = CoordinatorServer { desk, sessions, ending, address, advertised, threads: Vec::new() };
         let (desk, secret, sessions) = (it.desk.clone(), secret.clone(), it.sessions.clone());

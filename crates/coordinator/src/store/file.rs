@@ -103,7 +103,7 @@ impl Store for FileStore {
         format!("file {}", self.path.display())
     }
 
-    fn campaign(&mut self) -> Result<Campaign, StoreError> {
+    fn campaign(&mut self, _: &str) -> Result<Campaign, StoreError> {
         if self.lock.is_none() {
             self.lock = Some(self.take_lock()?);
         }
@@ -136,7 +136,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deeper/state");
         let mut store = FileStore::new(&path);
-        assert_eq!(store.campaign(), Ok(Campaign::Leads(None)));
+        assert_eq!(store.campaign("a:1"), Ok(Campaign::Leads(None)));
         let first = formed_state();
         store.store(&first).unwrap();
         let mut second = first.clone();
@@ -144,7 +144,7 @@ mod tests {
         store.store(&second).unwrap();
         store.resign();
         let mut again = FileStore::new(&path);
-        assert_eq!(again.campaign(), Ok(Campaign::Leads(Some(Box::new(second)))));
+        assert_eq!(again.campaign("a:1"), Ok(Campaign::Leads(Some(Box::new(second)))));
         assert_eq!(decode(&fs::read(again.beside(".previous")).unwrap()), Ok(first));
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o007, 0);
     }
@@ -154,11 +154,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
         let mut one = FileStore::new(&path);
-        one.campaign().unwrap();
-        let refused = FileStore::new(&path).campaign().unwrap_err();
+        one.campaign("a:1").unwrap();
+        let refused = FileStore::new(&path).campaign("a:1").unwrap_err();
         assert!(refused.to_string().contains("another coordinator uses it"), "{refused}");
         one.resign();
-        FileStore::new(&path).campaign().unwrap();
+        FileStore::new(&path).campaign("a:1").unwrap();
     }
 
     #[test]
@@ -166,7 +166,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
         fs::write(&path, "something else").unwrap();
-        let why = FileStore::new(&path).campaign().unwrap_err().to_string();
+        let why = FileStore::new(&path).campaign("a:1").unwrap_err().to_string();
         assert!(why.contains("not the state") && why.contains(".previous"), "{why}");
         assert_eq!(fs::read(&path).unwrap(), b"something else");
     }
@@ -176,17 +176,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
         let mut store = FileStore::new(&path);
-        store.campaign().unwrap();
+        store.campaign("a:1").unwrap();
         store.store(&formed_state()).unwrap();
         store.store(&formed_state()).unwrap();
         fs::remove_file(&path).unwrap();
-        let why = store.campaign().unwrap_err().to_string();
+        let why = store.campaign("a:1").unwrap_err().to_string();
         assert!(why.contains("copy that one"), "{why}");
     }
 
     #[test]
     fn a_folder_that_cannot_be_made_is_said() {
-        let why = FileStore::new("/proc/nowhere/state").campaign().unwrap_err();
+        let why = FileStore::new("/proc/nowhere/state").campaign("a:1").unwrap_err();
         assert!(matches!(&why, StoreError::Unusable(text) if text.contains("folder")), "{why}");
     }
 }

@@ -1,8 +1,10 @@
 //! Where a coordinator's state outlives it, and who of several decides.
 
+mod etcd;
 mod file;
 mod text;
 
+pub use etcd::EtcdStore;
 pub use file::FileStore;
 
 use crate::State;
@@ -13,11 +15,11 @@ pub trait Store: Send {
     /// Where that is, for people.
     fn describe(&self) -> String;
 
-    /// Tries to become the one that leads. Blocks.
+    /// Tries to become the one that leads, and tells others that it is dialled at `advertised`. Blocks.
     ///
     /// # Errors
     /// [`StoreError::Unusable`] when trying again is of no use; otherwise [`StoreError::Failed`].
-    fn campaign(&mut self) -> Result<Campaign, StoreError>;
+    fn campaign(&mut self, advertised: &str) -> Result<Campaign, StoreError>;
 
     /// Stays the one that leads, from before the call for so long; without an end when nobody else can. Blocks.
     ///

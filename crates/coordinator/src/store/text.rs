@@ -1,4 +1,4 @@
-//! A stored state as bytes: a line that says what it is, then JSON that people can read.
+//! A stored state as bytes: a line that says what it is, then JSON.
 
 use crate::State;
 
@@ -9,7 +9,7 @@ const VERSION: u32 = 1;
 
 /// A state as bytes.
 pub(crate) fn encode(state: &State) -> Vec<u8> {
-    let body = serde_json::to_vec_pretty(state).expect("maps of the state have keys that JSON can write");
+    let body = serde_json::to_vec(state).expect("maps of the state have keys that JSON can write");
     let mut bytes = format!("{MAGIC} {VERSION} {} {:08x}\n", body.len(), checksum(&body)).into_bytes();
     bytes.extend(body);
     bytes

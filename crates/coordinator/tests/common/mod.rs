@@ -1,4 +1,5 @@
 //! Coordinators for tests, and a store that can be broken.
+#![allow(dead_code)] // Each test program uses its part.
 
 use farrow_control::Secret;
 use farrow_control::coordination::{Ask, Registration, Renewal, Tell};
@@ -78,7 +79,7 @@ pub fn renewal(node: NodeId, life: u64, epoch: Epoch) -> Ask {
     Ask::Renew(Renewal { node, incarnation: Incarnation(life), epoch, progress: Vec::new() })
 }
 
-pub fn wait_until(is_so: impl Fn() -> bool) {
+pub fn wait_until(mut is_so: impl FnMut() -> bool) {
     let since = Instant::now();
     while !is_so() {
         assert!(since.elapsed() < PATIENCE, "it never became so");
@@ -143,7 +144,7 @@ impl Store for Place {
         "a shelf".into()
     }
 
-    fn campaign(&mut self) -> Result<Campaign, StoreError> {
+    fn campaign(&mut self, _: &str) -> Result<Campaign, StoreError> {
         let name = self.name.clone();
         let mut inside = self.lock()?;
         match &inside.leader {
