@@ -221,6 +221,6 @@ impl<F: Fabric, R: Routes<F>> HomeViews<F, R> {
 }
 
 /// Whether all links of a view work, as far as is known.
-fn is_up<L: Link>(view: &Home<L>) -> bool {
+pub(crate) fn is_up<L: Link>(view: &Home<L>) -> bool {
     view.members().iter().all(|member| member.link.is_up())
 }
