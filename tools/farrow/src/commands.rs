@@ -10,6 +10,7 @@ mod exists;
 mod forget;
 mod get;
 mod inspect;
+mod leash;
 mod load;
 mod node;
 mod put;
@@ -61,6 +62,7 @@ fn all() -> Vec<(Command, Run)> {
         (farrow_bench::cli::command(), farrow_bench::cli::run),
         (sim::command(), sim::run),
         (config::command(), config::run),
+        (leash::command(), leash::run),
     ]
 }
 
