@@ -2,19 +2,26 @@
 
 use crate::cache::Cache;
 use crate::dead::DeadBytes;
-use crate::space::{HomeExtents, Space};
+use crate::membership::{Counts, HomeViews, NoWay, Routes};
+use crate::space::{GrantError, HomeExtents, NoRoom, Space};
 use crate::stats::{OpKind, Stats};
 use crate::{Error, Options, Rejected, Version};
 use farrow_control::map::{ClusterMap, CommitKind};
-use farrow_fabric::{Buffer, Cost, Effect, Fabric, Meter, OutOfBuffers, corked, join_all, within};
-use farrow_layout::{BlockAddr, ClientId, Entry, EntryHeader, KeyHash, MAX_KEY_LEN, Plan, Word, entry_len};
+use farrow_fabric::{Buffer, Cost, Effect, Fabric, Link, Meter, OutOfBuffers, corked, join_all, within};
+use farrow_layout::{
+    BlockAddr, ClientId, Entry, EntryHeader, Epoch, HomeId, KeyHash, MAX_KEY_LEN, Plan, Word, entry_len,
+};
 use farrow_protocol::{
     Appender, Colocated, Condition, Context, DeleteOutcome, Events, Failure, Found, GetOutcome, Home, Known,
-    PutOutcome, Rejection, Reservation, Snapshot, Staged, StagedValue, Target, Value, delete, exists, get,
-    put,
+    NoView, PutOutcome, Rejection, Reservation, Snapshot, Staged, StagedValue, Target, Value, Views,
+    delete_through, exists_through, get_through, put_through,
 };
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
+
+/// Times that an operation asks for room, in one view after the other.
+const MOST_RESERVATIONS: u32 = 16;
 
 /// Runs one operation under the cluster's commit protocol.
 macro_rules! with_commit {
@@ -33,15 +40,16 @@ macro_rules! with_commit {
 }
 
 /// One thread's client, over any fabric. Cheap to clone; clones are the same. See [`crate::LocalClient`].
-pub struct Core<F: Fabric, S: Space>(Rc<Inner<F, S>>);
+pub struct Core<F: Fabric, S: Space + Routes<F>>(Rc<Inner<F, S>>);
 
-struct Inner<F: Fabric, S: Space> {
+struct Inner<F: Fabric, S: Space + Routes<F>> {
     fabric: F,
-    space: S,
-    id: ClientId,
-    map: ClusterMap,
+    control: Rc<S>,
+    /// The map that this began with: keys are routed alike in all that follow.
+    map: Arc<ClusterMap>,
     plan: Plan,
-    homes: Vec<Home<F::Link>>,
+    views: HomeViews<F, S>,
+    counts: Rc<Counts>,
     extents: Vec<HomeExtents>,
     dead: Vec<DeadBytes>,
     cache: RefCell<Cache>,
@@ -51,7 +59,7 @@ struct Inner<F: Fabric, S: Space> {
     options: Options,
 }
 
-impl<F: Fabric, S: Space> Clone for Core<F, S> {
+impl<F: Fabric, S: Space + Routes<F>> Clone for Core<F, S> {
     fn clone(&self) -> Self {
         Core(self.0.clone())
     }
@@ -128,28 +136,23 @@ impl ValueInfo {
     }
 }
 
-impl<F: Fabric, S: Space> Core<F, S> {
-    /// A client of the given homes (in the order of the map).
-    pub fn new(
-        fabric: F,
-        space: S,
-        id: ClientId,
-        map: ClusterMap,
-        plan: Plan,
-        homes: Vec<Home<F::Link>>,
-        options: Options,
-    ) -> Self {
-        assert_eq!(homes.len(), map.homes.len(), "one view for each home of the map");
-        let extents = homes.iter().map(|_| HomeExtents::default()).collect();
-        let dead = homes.iter().map(|_| DeadBytes::default()).collect();
+impl<F: Fabric, S: Space + Routes<F>> Core<F, S> {
+    /// A client with the given control plane. `links` are those that have been made already, with the epochs of their nodes;
+    /// others are made when they are needed.
+    pub fn new(fabric: F, control: S, plan: Plan, links: Vec<(F::Link, Epoch)>, options: Options) -> Self {
+        let (control, counts) = (Rc::new(control), Rc::new(Counts::default()));
+        let map = control.map();
+        let extents = map.homes.iter().map(|_| HomeExtents::default()).collect();
+        let dead = map.homes.iter().map(|_| DeadBytes::default()).collect();
+        let views = HomeViews::new(fabric.clone(), control.clone(), plan, links, counts.clone());
         let cache = RefCell::new(Cache::new(options.cache_entries, options.cache_stale_ratio));
         Core(Rc::new(Inner {
             fabric,
-            space,
-            id,
+            control,
             map,
             plan,
-            homes,
+            views,
+            counts,
             extents,
             dead,
             cache,
@@ -165,14 +168,14 @@ impl<F: Fabric, S: Space> Core<F, S> {
         &self.0.fabric
     }
 
-    /// The client's id.
+    /// The client's present id; another one once it was taken for lost.
     pub fn id(&self) -> ClientId {
-        self.0.id
+        self.0.control.id()
     }
 
-    /// The cluster map.
-    pub fn map(&self) -> &ClusterMap {
-        &self.0.map
+    /// The latest cluster map that is known.
+    pub fn map(&self) -> Arc<ClusterMap> {
+        self.0.control.map()
     }
 
     /// Where everything lies.
@@ -180,9 +183,20 @@ impl<F: Fabric, S: Space> Core<F, S> {
         &self.0.plan
     }
 
-    /// The homes, in the order of the map.
-    pub fn homes(&self) -> &[Home<F::Link>] {
-        &self.0.homes
+    /// The view of a home that operations begin in: its links may be lost by now.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when there is none, [`Error::TimedOut`] when there is none in time.
+    pub async fn view(&self, home: HomeId) -> Result<Rc<Home<F::Link>>, Error> {
+        let after = self.0.options.deadline;
+        let view = within(&self.0.fabric, self.0.fabric.now() + after, self.0.views.view(home)).await;
+        view.ok_or(Error::TimedOut { after })?.map_err(unavailable)
+    }
+
+    /// Whether every home has a view whose links work, as far as is known.
+    pub fn is_connected(&self) -> bool {
+        let views = self.0.map.homes.iter().map(|home| self.0.views.current(home.id));
+        views.into_iter().all(|view| view.is_some_and(|view| view.members().iter().all(|m| m.link.is_up())))
     }
 
     /// What this client has done.
@@ -191,15 +205,18 @@ impl<F: Fabric, S: Space> Core<F, S> {
         stats.cache = self.0.cache.borrow().stats();
         stats.fabric = self.0.fabric.totals();
         stats.note_events(&self.0.events);
+        stats.membership = self.0.counts.get();
         stats
     }
 
     /// Tells the nodes now how many bytes of entries this client has put out of use, which it otherwise does in batches, and
     /// when it leaves. Their statistics know when this ends; a node that cannot be reached is passed over.
     pub async fn tell_dead_bytes(&self) {
-        let told = self.0.dead.iter().zip(&self.0.homes).flat_map(|(dead, home)| dead.tell(home));
+        let homes = self.0.map.homes.iter().zip(&self.0.dead);
+        let views = homes.filter_map(|(home, dead)| Some((self.0.open_view(home.id)?, dead)));
+        let told: Vec<_> = views.flat_map(|(view, dead)| dead.tell(&view)).collect();
         // It is a hint: what is lost with a link is counted nowhere.
-        join_all(told.collect::<Vec<_>>()).await;
+        join_all(told).await;
     }
 
     /// Bytes that this client holds open in extents, over all members of all homes.
@@ -228,10 +245,74 @@ impl<F: Fabric, S: Space> Core<F, S> {
         Ok(KeyHash::of(key))
     }
 
-    fn context<'a>(&'a self, key: &'a [u8], hash: KeyHash, meter: &'a Meter) -> Context<'a, F> {
-        let (home, partition) = self.0.map.route(hash);
-        let home = &self.0.homes[usize::from(home.0)];
+    fn context<'a>(
+        &'a self,
+        key: &'a [u8],
+        hash: KeyHash,
+        partition: u32,
+        home: &'a Home<F::Link>,
+        meter: &'a Meter,
+    ) -> Context<'a, F> {
         Context { fabric: &self.0.fabric, meter, events: &self.0.events, home, partition, key, hash }
+    }
+
+    /// The view to begin in.
+    async fn begin(&self, home: HomeId) -> Result<Rc<Home<F::Link>>, Error> {
+        match self.0.views.current(home) {
+            Some(view) if view.is_open() => Ok(view),
+            _ => self.0.views.view(home).await.map_err(unavailable),
+        }
+    }
+
+    /// The view to begin a write in: open, and with enough members.
+    async fn begin_write(&self, home: HomeId) -> Result<Rc<Home<F::Link>>, Error> {
+        let mut view = self.begin(home).await?;
+        while !view.is_open() {
+            view = self.0.views.renew(&view).await.map_err(unavailable)?;
+        }
+        let copies = view.members().len();
+        if copies < self.0.map.geometry.policy.copies() {
+            self.0.check_floor(copies)?;
+            self.0.counts.note(|c| c.under_replicated_writes += 1);
+        }
+        Ok(view)
+    }
+
+    /// Room for an entry of `len` bytes, in the view that it is in by then.
+    async fn reserve(
+        &self,
+        view: &mut Rc<Home<F::Link>>,
+        len: usize,
+    ) -> Result<(Reservation, Rc<Appender>, ClientId), Error> {
+        let home = view.id();
+        let extents = &self.0.extents[usize::from(home.0)];
+        let extent_len = self.0.plan.geometry().extent_len;
+        let (mut attempts, mut waits) = (0, 0);
+        loop {
+            let owner = self.id();
+            let reserved = extents.reserve::<F, S>(&*self.0.control, owner, view, extent_len, len).await;
+            let failed = match reserved {
+                Ok((place, appender)) => return Ok((place, appender, owner)),
+                Err(NoRoom::Grant(no_space @ GrantError::NoSpace(_))) => return Err(no_space.into()),
+                Err(failed) => failed,
+            };
+            let is_wait = matches!(failed, NoRoom::Grant(GrantError::NotNow(_)));
+            let (why, next) = match failed {
+                NoRoom::Grant(GrantError::NotNow(why)) => (why, self.0.views.look_again(home, waits).await),
+                NoRoom::Link(error) => (error.to_string(), self.0.views.renew(view).await),
+                NoRoom::Grant(error) => (error.to_string(), self.0.views.reach_primary(view).await),
+                NoRoom::Overtaken => ("its view is out of date".to_owned(), self.0.views.view(home).await),
+            };
+            attempts += u32::from(!is_wait);
+            waits += u32::from(is_wait);
+            match next {
+                Ok(next) if attempts < MOST_RESERVATIONS => *view = next,
+                _ => return Err(Error::Unavailable { why }),
+            }
+            if !view.is_open() {
+                *view = self.begin_write(home).await?;
+            }
+        }
     }
 
     /// Runs one operation within its deadline and accounts for it. `None`: the deadline passed.
@@ -301,10 +382,13 @@ impl<F: Fabric, S: Space> Core<F, S> {
     ) -> Result<Option<Value>, Error> {
         let hash = Self::check_key(key)?;
         let known = self.0.cache.borrow_mut().find(hash);
+        let (home, partition) = self.0.map.route(hash);
         self.run(OpKind::Get, meter, async {
-            let cx = self.context(key, hash, meter);
-            let outcome = with_commit!(self, commit => get(&cx, commit, known, target));
-            match outcome.map_err(|f| self.failed(f, hash, known, false))? {
+            let view = self.begin(home).await?;
+            let cx = self.context(key, hash, partition, &view, meter);
+            let views = OperationViews::of_read(&self.0);
+            let outcome = with_commit!(self, commit => get_through(&cx, &views, commit, known, target));
+            match outcome.map_err(|f| self.failed(f, &views, hash, known, false))? {
                 GetOutcome::Present(value, found) => {
                     self.learn(hash, known, Some(found));
                     Ok(Some(value))
@@ -326,10 +410,13 @@ impl<F: Fabric, S: Space> Core<F, S> {
         let hash = Self::check_key(key)?;
         let known = self.0.cache.borrow_mut().find(hash);
         let meter = Meter::new();
+        let (home, partition) = self.0.map.route(hash);
         self.run(OpKind::Exists, &meter, async {
-            let cx = self.context(key, hash, &meter);
-            let outcome = with_commit!(self, commit => exists(&cx, commit, known));
-            let found = outcome.map_err(|f| self.failed(f, hash, known, false))?;
+            let view = self.begin(home).await?;
+            let cx = self.context(key, hash, partition, &view, &meter);
+            let views = OperationViews::of_read(&self.0);
+            let outcome = with_commit!(self, commit => exists_through(&cx, &views, commit, known));
+            let found = outcome.map_err(|f| self.failed(f, &views, hash, known, false))?;
             self.learn(hash, known, found);
             Ok(found.map(|f| Version::of(f.word)))
         })
@@ -362,16 +449,15 @@ impl<F: Fabric, S: Space> Core<F, S> {
             return Err(Error::TooLarge { len: key.len() + request.value.len(), max });
         }
         let known = self.0.cache.borrow_mut().find(hash);
+        let (home, partition) = self.0.map.route(hash);
         self.run(OpKind::Put, meter, async {
-            let cx = self.context(key, hash, meter);
+            let mut view = self.begin_write(home).await?;
             let len = entry_len(key.len(), request.value.len());
-            let extents = &self.0.extents[usize::from(cx.home.id().0)];
-            let extent_len = self.0.plan.geometry().extent_len;
-            let (place, appender) =
-                extents.reserve::<F, S>(&self.0.space, cx.home, extent_len, len).await?;
+            let (place, appender, owner) = self.reserve(&mut view, len).await?;
+            let cx = self.context(key, hash, partition, &view, meter);
             self.0.sequence.set(self.0.sequence.get() + 1);
             let entry = Entry {
-                client: self.0.id,
+                client: owner,
                 sequence: self.0.sequence.get(),
                 flags: request.flags,
                 expiry_ms: 0,
@@ -387,7 +473,11 @@ impl<F: Fabric, S: Space> Core<F, S> {
             };
             let room = Room { place: Some(place), appender, staged: &staged };
             let mut unused = false;
-            let outcome = with_commit!(self, commit => put(&cx, commit, known, request.condition, &staged, &mut unused));
+            let views = OperationViews::of_put(&self.0, owner);
+            let condition = request.condition;
+            let outcome = with_commit!(self, commit => {
+                put_through(&cx, &views, commit, known, condition, &staged, &mut unused)
+            });
             let (at, len) = room.lies();
             let is_dead = match &outcome {
                 Ok(_) if unused => !room.end(true),
@@ -400,12 +490,13 @@ impl<F: Fabric, S: Space> Core<F, S> {
                     failure.effect == Effect::None && staged.is_posted()
                 }
             };
-            let dead = &self.0.dead[usize::from(cx.home.id().0)];
-            dead.note_word(cx.home, staged.replaced());
+            let (dead, plan) = (&self.0.dead[usize::from(home.0)], &self.0.plan);
+            let now = self.0.open_view(home);
+            dead.note_word(plan, now.as_deref(), staged.replaced());
             if is_dead {
-                dead.note(cx.home, at, len);
+                dead.note(plan, now.as_deref(), at, len);
             }
-            match outcome.map_err(|f| self.failed(f, hash, known, true))? {
+            match outcome.map_err(|f| self.failed(f, &views, hash, known, true))? {
                 PutOutcome::Done(found) => {
                     // An own write is news, not a stale cache; that the word was stale shows in conflicts.
                     self.0.cache.borrow_mut().remember(hash, found, false);
@@ -456,15 +547,19 @@ impl<F: Fabric, S: Space> Core<F, S> {
     ) -> Result<bool, Error> {
         let hash = Self::check_key(key)?;
         let known = self.0.cache.borrow_mut().find(hash);
+        let (home, partition) = self.0.map.route(hash);
         self.run(OpKind::Delete, meter, async {
-            let cx = self.context(key, hash, meter);
+            let view = self.begin_write(home).await?;
+            let cx = self.context(key, hash, partition, &view, meter);
             let version = version.map(Version::word);
-            let outcome = with_commit!(self, commit => delete(&cx, commit, known, version));
-            let outcome = outcome.map_err(|f| self.failed(f, hash, known, true))?;
+            let views = OperationViews::of_delete(&self.0);
+            let outcome = with_commit!(self, commit => delete_through(&cx, &views, commit, known, version));
+            let outcome = outcome.map_err(|f| self.failed(f, &views, hash, known, true))?;
             self.0.cache.borrow_mut().forget(hash, false);
             match outcome {
                 DeleteOutcome::Deleted(word) => {
-                    self.0.dead[usize::from(cx.home.id().0)].note_word(cx.home, word);
+                    let dead = &self.0.dead[usize::from(home.0)];
+                    dead.note_word(&self.0.plan, self.0.open_view(home).as_deref(), word);
                     Ok(true)
                 }
                 DeleteOutcome::Absent => Ok(false),
@@ -480,11 +575,28 @@ impl<F: Fabric, S: Space> Core<F, S> {
         .await
     }
 
-    fn failed(&self, failure: Failure, hash: KeyHash, known: Known, is_write: bool) -> Error {
+    fn failed(
+        &self,
+        failure: Failure,
+        views: &OperationViews<'_, F, S>,
+        hash: KeyHash,
+        known: Known,
+        is_write: bool,
+    ) -> Error {
         if known.is_some() {
             self.0.cache.borrow_mut().forget(hash, false);
         }
-        Error::of(failure, is_write)
+        let error = Error::of(failure, is_write);
+        match (error, views.stopped_by.take()) {
+            (Error::Unavailable { .. }, Some(Stopped::UnderReplicated(error))) => error,
+            (Error::Unavailable { why }, Some(Stopped::NoWay(no_way))) => {
+                Error::Unavailable { why: with_reason(why, &no_way) }
+            }
+            (Error::Unknown { why }, Some(Stopped::NoWay(no_way))) => {
+                Error::Unknown { why: with_reason(why, &no_way) }
+            }
+            (error, _) => error,
+        }
     }
 
     /// Many GETs at once: a result for each key, in order. Doorbells: one a node and phase.
@@ -553,13 +665,93 @@ impl Drop for Room<'_> {
     }
 }
 
-impl<F: Fabric, S: Space> Drop for Inner<F, S> {
-    fn drop(&mut self) {
-        for (extents, home) in self.extents.iter().zip(&self.homes) {
-            extents.close::<F, S>(&self.space, home);
+impl<F: Fabric, S: Space + Routes<F>> Inner<F, S> {
+    /// The view of a home, if there is one that may be changed.
+    fn open_view(&self, home: HomeId) -> Option<Rc<Home<F::Link>>> {
+        self.views.current(home).filter(|view| view.is_open())
+    }
+
+    /// Whether a write may go to a home of which so few copies are left.
+    fn check_floor(&self, copies: usize) -> Result<(), Error> {
+        let wanted = usize::from(self.map.write_floor);
+        if copies < wanted && !self.options.allow_under_replicated {
+            return Err(Error::UnderReplicated { copies, wanted });
         }
-        for (dead, home) in self.dead.iter().zip(&self.homes) {
-            drop(dead.tell(home));
+        Ok(())
+    }
+}
+
+/// The views that one operation goes through.
+struct OperationViews<'a, F: Fabric, S: Space + Routes<F>> {
+    inner: &'a Inner<F, S>,
+    is_write: bool,
+    /// Whose extent the operation's entry lies in.
+    owner: Option<ClientId>,
+    stopped_by: Cell<Option<Stopped>>,
+}
+
+/// Why an operation got no further view.
+enum Stopped {
+    NoWay(NoWay),
+    UnderReplicated(Error),
+    /// The entry lies in an extent that is not this client's any more.
+    Evicted,
+}
+
+impl<'a, F: Fabric, S: Space + Routes<F>> OperationViews<'a, F, S> {
+    fn of_read(inner: &'a Inner<F, S>) -> Self {
+        OperationViews { inner, is_write: false, owner: None, stopped_by: Cell::new(None) }
+    }
+
+    fn of_delete(inner: &'a Inner<F, S>) -> Self {
+        OperationViews { is_write: true, ..OperationViews::of_read(inner) }
+    }
+
+    fn of_put(inner: &'a Inner<F, S>, owner: ClientId) -> Self {
+        OperationViews { owner: Some(owner), ..OperationViews::of_delete(inner) }
+    }
+
+    async fn next(&self, lost: &Home<F::Link>) -> Result<Rc<Home<F::Link>>, Stopped> {
+        let view = self.inner.views.renew(lost).await.map_err(Stopped::NoWay)?;
+        if self.owner.is_some_and(|owner| owner != self.inner.control.id()) {
+            return Err(Stopped::Evicted);
+        }
+        if self.is_write {
+            self.inner.check_floor(view.members().len()).map_err(Stopped::UnderReplicated)?;
+        }
+        Ok(view)
+    }
+}
+
+impl<F: Fabric, S: Space + Routes<F>> Views<F> for OperationViews<'_, F, S> {
+    async fn renew(&self, lost: &Home<F::Link>) -> Result<Rc<Home<F::Link>>, NoView> {
+        self.next(lost).await.map_err(|stopped| {
+            self.stopped_by.set(Some(stopped));
+            NoView
+        })
+    }
+}
+
+fn unavailable(no_way: NoWay) -> Error {
+    Error::Unavailable { why: no_way.to_string() }
+}
+
+fn with_reason(why: String, no_way: &NoWay) -> String {
+    match no_way {
+        NoWay::NothingLost => why,
+        _ => format!("{why}; {no_way}"),
+    }
+}
+
+impl<F: Fabric, S: Space + Routes<F>> Drop for Inner<F, S> {
+    fn drop(&mut self) {
+        let owner = self.control.id();
+        let homes = self.map.homes.iter().zip(&self.extents).zip(&self.dead);
+        for ((home, extents), dead) in homes {
+            if let Some(view) = self.open_view(home.id) {
+                extents.close::<F, S>(&*self.control, owner, &view);
+                drop(dead.tell(&view));
+            }
         }
     }
 }

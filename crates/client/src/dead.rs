@@ -28,25 +28,27 @@ struct Gathered {
 impl DeadBytes {
     /// A slot named this entry by `word`, and this client has replaced the word. How long the entry is, its size class says:
     /// at most 64 bytes or one sixteenth too much.
-    pub(crate) fn note_word<L: Link>(&self, home: &Home<L>, word: Word) {
+    pub(crate) fn note_word<L: Link>(&self, plan: &Plan, home: Option<&Home<L>>, word: Word) {
         let Some(class) = word.class() else { return };
         let at = word.pointer();
         // A word that does not name anything in the block area would be another's defect: nothing to count.
-        if let Some(len) = home.primary().segment.plan().entry_read_len(at, class) {
-            self.note(home, BlockAddr(at.offset()), len as u64);
+        if let Some(len) = plan.entry_read_len(at, class) {
+            self.note(plan, home, BlockAddr(at.offset()), len as u64);
         }
     }
 
-    /// `len` bytes from `at` on are named by no slot, and never will be.
-    pub(crate) fn note<L: Link>(&self, home: &Home<L>, at: BlockAddr, len: u64) {
-        let plan = home.primary().segment.plan();
+    /// `len` bytes from `at` on are named by no slot, and never will be. Without an open view of the `home` it is kept, to be
+    /// told later.
+    pub(crate) fn note<L: Link>(&self, plan: &Plan, home: Option<&Home<L>>, at: BlockAddr, len: u64) {
         let extent_len = plan.geometry().extent_len;
         for (extent, bytes) in shares(plan, at, len) {
             let mut all = self.0.borrow_mut();
             let gathered = all.entry(extent).or_default();
             gathered.entries += 1;
             gathered.bytes += bytes;
-            if gathered.entries >= ENTRIES || gathered.bytes * PART >= extent_len {
+            if (gathered.entries >= ENTRIES || gathered.bytes * PART >= extent_len)
+                && let Some(home) = home
+            {
                 let bytes = gathered.bytes;
                 all.remove(&extent);
                 let at = home.primary().segment.extent_dead_bytes(extent);

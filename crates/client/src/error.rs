@@ -38,6 +38,18 @@ pub enum Error {
         /// What happened.
         why: String,
     },
+    /// So many nodes were lost that what is written might be lost with the next one, and the application has not allowed that
+    /// ([`crate::Options::allow_under_replicated`]). Nothing was changed.
+    #[error(
+        "under-replicated: the key's home has {copies} of at least {wanted} copies left \
+         (wait until it is restored, or set client.allow_under_replicated)"
+    )]
+    UnderReplicated {
+        /// Copies that are left.
+        copies: usize,
+        /// The fewest that are written to.
+        wanted: usize,
+    },
     /// The deadline passed. Of a write that may have taken effect, [`Error::Unknown`] is answered instead.
     #[error("deadline of {after:?} passed")]
     TimedOut {
@@ -89,7 +101,13 @@ pub enum Rejected {
 impl Error {
     /// Whether trying again may help, without more thought. Not for [`Error::Unknown`]: that needs a look first.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Error::Unavailable { .. } | Error::TimedOut { .. } | Error::OutOfBuffers(_))
+        matches!(
+            self,
+            Error::Unavailable { .. }
+                | Error::TimedOut { .. }
+                | Error::OutOfBuffers(_)
+                | Error::UnderReplicated { .. }
+        )
     }
 
     /// A short name for counters and `--json`.
@@ -100,6 +118,7 @@ impl Error {
             Error::Rejected(_) => "rejected",
             Error::Unknown { .. } => "unknown",
             Error::Unavailable { .. } => "unavailable",
+            Error::UnderReplicated { .. } => "under_replicated",
             Error::TimedOut { .. } => "timed_out",
             Error::Corrupt { .. } => "corrupt",
             Error::Full { .. } => "full",

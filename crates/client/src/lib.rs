@@ -10,14 +10,18 @@
 
 #![forbid(unsafe_code)]
 
+mod bulletin;
 mod cache;
 mod cluster;
+mod control_plane;
 mod core;
 mod dead;
+mod desk;
 mod error;
 pub mod grant;
 mod handle;
 mod local;
+mod membership;
 mod options;
 mod space;
 mod stats;
@@ -26,6 +30,7 @@ mod worker;
 
 pub use cache::{Cache, CacheStats};
 pub use cluster::{Cluster, ConnectError, NodeSummary};
+pub use control_plane::ControlPlane;
 pub use core::{Core, PutRequest, ValueInfo, When};
 pub use error::{Error, Rejected};
 pub use farrow_control::Secret;
@@ -35,6 +40,7 @@ pub use farrow_protocol::{Event, Target, Value};
 pub use farrow_transport::{DialError, DialOptions, Preference, Rdma, Require, Session};
 pub use handle::Client;
 pub use local::LocalClient;
+pub use membership::{LinkError, Linking, MembershipStats, Routes, Waiting};
 pub use options::Options;
 pub use space::{GrantError, Granting, Space};
 pub use stats::{OpKind, OpStats, Stats};

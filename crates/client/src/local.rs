@@ -1,18 +1,15 @@
 //! The client of one thread.
 
 use crate::cluster::Cluster;
-use crate::grant;
-use crate::space::{GrantError, Granting, Space};
-use crate::worker::Worker;
+use crate::control_plane::ControlPlane;
+use crate::desk::Named;
 use crate::{ConnectError, Core, Options};
-use farrow_control::message::{Refusal, Request};
-use farrow_fabric::{Chain, Fabric, Link, block_on, block_on_for};
-use farrow_layout::{ClientId, HomeId, RemoteAddr, Superblock};
-use farrow_protocol::{Extent, Home, Member};
+use farrow_control::message::Refusal;
+use farrow_fabric::{Fabric, block_on, block_on_for, join_all};
+use farrow_layout::{ClientId, Epoch, NodeId};
 use farrow_transport::{AnyFabric, AnyLink, DialError};
 use std::ops::Deref;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The client of one thread: operations are those of [`Core`]. Cheap to clone within the thread.
@@ -36,70 +33,47 @@ impl Drop for Leaving {
 /// How long a client that leaves waits for nodes that may be gone.
 const FAREWELL: Duration = Duration::from_millis(100);
 
-/// Space from the nodes' control planes.
-pub struct ControlPlane {
-    client: ClientId,
-    /// The node that is the primary of each home.
-    primaries: Vec<Arc<Worker>>,
-    everybody: Vec<Arc<Worker>>,
-}
-
-impl Space for ControlPlane {
-    fn open(&self, home: HomeId, bytes: u64) -> Granting {
-        let answer = self.primaries[usize::from(home.0)].open(self.client, home, bytes);
-        Box::pin(async move {
-            answer.await.unwrap_or_else(|_| {
-                Err(GrantError::Unavailable("the node's control session has ended".into()))
-            })
-        })
-    }
-
-    fn seal(&self, extent: &Extent, used: u64) {
-        self.primaries[usize::from(extent.home.0)].tell(grant::seal(self.client, extent, used));
-    }
-}
-
-impl Drop for ControlPlane {
-    fn drop(&mut self) {
-        for worker in &self.everybody {
-            worker.tell(Request::Leave { client: self.client });
-        }
-    }
-}
-
 /// Ids to draw before giving up; a collision among 2^32 is rare, several in a row are a defect.
 const ID_ATTEMPTS: u32 = 8;
+
+type Links = Vec<(AnyLink, Epoch)>;
 
 impl LocalClient {
     pub(crate) fn join(cluster: &Cluster, options: &Options) -> Result<LocalClient, ConnectError> {
         let fabric = cluster.fabric(options).map_err(ConnectError::Local)?;
-        let client = join_everywhere(cluster, &fabric)?;
-        let space = ControlPlane {
-            client,
-            primaries: cluster
-                .map()
-                .homes
-                .iter()
-                .map(|h| cluster.workers()[usize::from(h.members[0].node.0)].clone())
-                .collect(),
-            everybody: cluster.workers().to_vec(),
+        let (client, named, links) = match cluster.desk() {
+            None => draw_and_link(cluster, &fabric)?,
+            Some(desk) => {
+                let gone = || ConnectError::Local("the coordinator's thread has ended".into());
+                let named = block_on(&fabric, desk.new_client()).map_err(|_| gone())?;
+                let named = named.map_err(ConnectError::Coordinator)?;
+                let (links, failed) = link_all(cluster, &fabric, named.client);
+                // Their homes have other members, or soon will.
+                for (node, error) in &failed {
+                    tracing::warn!(%node, %error, "a node cannot be linked: the client begins without it");
+                }
+                match failed.into_iter().next() {
+                    Some((_, error)) if links.is_empty() => return Err(error),
+                    _ => (named.client, Some(named), links),
+                }
+            }
         };
-        let mut links = Vec::new();
-        for worker in cluster.workers() {
-            let (link, _) = worker.session().link(&fabric, client)?;
-            prove(&fabric, &link, worker, cluster)?;
-            links.push(link);
+        let linked: Vec<NodeId> = links.iter().map(|(link, _)| farrow_fabric::Link::node(link)).collect();
+        let control = ControlPlane::new(cluster, &fabric, client, named);
+        let core = Core::new(fabric, control, *cluster.plan(), links, options.clone());
+        let map = cluster.map();
+        let is_linked = |home: &&farrow_control::map::HomeEntry| {
+            home.is_open && home.members.iter().all(|member| linked.contains(&member.node))
+        };
+        for home in map.homes.iter().filter(is_linked) {
+            // With all links there it takes no time; where a node was fenced meanwhile, the first operation sees to it.
+            if map.is_static() {
+                block_on(core.fabric(), core.view(home.id))
+                    .map_err(|e| ConnectError::Local(e.to_string()))?;
+            } else {
+                block_on_for(core.fabric(), FAREWELL, core.view(home.id));
+            }
         }
-        let homes = cluster.map().homes.iter().map(|home| {
-            let members = home.members.iter().map(|m| Member {
-                link: links[usize::from(m.node.0)].clone(),
-                segment: cluster.plan().segment(m.segment),
-            });
-            Home::new(home.id, members.collect())
-        });
-        let homes = homes.collect();
-        let core =
-            Core::new(fabric, space, client, cluster.map().clone(), *cluster.plan(), homes, options.clone());
         let leaving = Rc::new(Leaving(core.clone()));
         Ok(LocalClient { core, _leaving: leaving })
     }
@@ -107,11 +81,6 @@ impl LocalClient {
     /// Runs a future of this client to its end on this thread.
     pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         block_on(self.core.fabric(), future)
-    }
-
-    /// Whether every link is up.
-    pub fn is_connected(&self) -> bool {
-        self.core.homes().iter().flat_map(|h| h.members()).all(|m| m.link.is_up())
     }
 }
 
@@ -123,42 +92,41 @@ impl Deref for LocalClient {
     }
 }
 
-fn join_everywhere(cluster: &Cluster, fabric: &AnyFabric) -> Result<ClientId, ConnectError> {
+/// In a static cluster: an id that is free everywhere, and links to all nodes.
+fn draw_and_link(
+    cluster: &Cluster,
+    fabric: &AnyFabric,
+) -> Result<(ClientId, Option<Named>, Links), ConnectError> {
     let mut attempt = 0;
-    'draw: loop {
+    loop {
         let client = Cluster::draw_id(fabric.random());
-        for (i, worker) in cluster.workers().iter().enumerate() {
-            match worker.session().join(client) {
-                Ok(()) => {}
-                Err(DialError::Refused { refusal: Refusal::ClientTaken(_), .. }) if attempt < ID_ATTEMPTS => {
-                    attempt += 1;
-                    cluster.workers()[..i].iter().for_each(|w| w.tell(Request::Leave { client }));
-                    continue 'draw;
-                }
-                Err(e) => {
-                    cluster.workers()[..i].iter().for_each(|w| w.tell(Request::Leave { client }));
-                    return Err(e.into());
-                }
-            }
+        let (links, failed) = link_all(cluster, fabric, client);
+        let Some((_, error)) = failed.into_iter().next() else { return Ok((client, None, links)) };
+        drop(links);
+        cluster.workers().iter().for_each(|worker| worker.leave(client, None));
+        let is_taken =
+            matches!(error, ConnectError::Dial(DialError::Refused { refusal: Refusal::ClientTaken(_), .. }));
+        attempt += 1;
+        if !is_taken || attempt > ID_ATTEMPTS {
+            return Err(error);
         }
-        return Ok(client);
     }
 }
 
-/// Reads the superblock over a new link: that proves the path, and that both sides speak of the same memory.
-fn prove(fabric: &AnyFabric, link: &AnyLink, worker: &Worker, cluster: &Cluster) -> Result<(), ConnectError> {
-    let session = worker.session();
-    let address = || session.address().to_owned();
-    let buffer = fabric.buffers().take(Superblock::LEN).map_err(|e| ConnectError::Local(e.to_string()))?;
-    let read = link.post(Chain::new().read(RemoteAddr(0), buffer.whole()));
-    block_on(fabric, read).map_err(|e| ConnectError::Proof { address: address(), why: e.to_string() })?;
-    let superblock = buffer
-        .with(Superblock::open)
-        .map_err(|source| ConnectError::Superblock { address: address(), source })?;
-    let said = (session.welcome().incarnation.0, session.node().0, cluster.map().cluster_id());
-    if (superblock.incarnation, superblock.node, superblock.cluster) != said {
-        let why = format!("it is the memory of node {} of another cluster or another life", superblock.node);
-        return Err(ConnectError::Proof { address: address(), why });
+/// Links to all nodes that are up, and why there is none to the others.
+fn link_all(cluster: &Cluster, fabric: &AnyFabric, client: ClientId) -> (Links, Vec<(NodeId, ConnectError)>) {
+    let map = cluster.map();
+    let up = map.nodes.iter().filter(|node| node.is_up());
+    let linking = up.map(|node| {
+        let linked = ControlPlane::reach(cluster.clone(), fabric.clone(), node.id, client, Vec::new());
+        Box::pin(async { (node.id, linked.await) })
+    });
+    let (mut links, mut failed) = (Vec::new(), Vec::new());
+    for (node, linked) in block_on(fabric, join_all(linking.collect::<Vec<_>>())) {
+        match linked {
+            Ok(link) => links.push(link),
+            Err(error) => failed.push((node, error)),
+        }
     }
-    Ok(())
+    (links, failed)
 }

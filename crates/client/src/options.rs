@@ -18,6 +18,9 @@ pub struct Options {
     pub buffer_limit: usize,
     /// Owner threads of a [`crate::Client`].
     pub threads: usize,
+    /// Whether to write to homes with fewer members than the cluster's floor: what is written there may be lost with the
+    /// next node.
+    pub allow_under_replicated: bool,
 }
 
 impl Default for Options {
@@ -29,6 +32,7 @@ impl Default for Options {
             spin: Duration::from_micros(50),
             buffer_limit: 256 << 20,
             threads: 1,
+            allow_under_replicated: false,
         }
     }
 }

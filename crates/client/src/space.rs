@@ -1,8 +1,8 @@
 //! Space to append to: extents asked for ahead of need, used by one client, sealed when their operations have ended.
 
 use crate::Error;
-use farrow_fabric::{Chain, Fabric, Meter, join_all};
-use farrow_layout::HomeId;
+use farrow_fabric::{Chain, Fabric, Link, Meter, VerbError, join_all};
+use farrow_layout::{ClientId, Epoch, HomeId, NodeId};
 use farrow_protocol::{Appender, Extent, Home, Reservation};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -15,12 +15,13 @@ pub type Granting = Pin<Box<dyn Future<Output = Result<Extent, GrantError>>>>;
 
 /// Who hands out extents: memory nodes over the control plane, or a simulated one.
 pub trait Space: 'static {
-    /// Asks the home's primary for at least `bytes` contiguous bytes. The request is sent at once; the future waits for
+    /// Asks `primary`, the home's, for at least `bytes` contiguous bytes. The request is sent at once; the future waits for
     /// the answer.
-    fn open(&self, home: HomeId, bytes: u64) -> Granting;
+    fn open(&self, primary: NodeId, home: HomeId, bytes: u64) -> Granting;
 
-    /// Tells the home's primary that all operations in the extent have ended, `used` bytes of it filled. Does not wait.
-    fn seal(&self, extent: &Extent, used: u64);
+    /// Tells `primary`, that of the extent's home by now, that all operations in the extent have ended, `used` bytes of it
+    /// filled. Does not wait.
+    fn seal(&self, primary: NodeId, extent: &Extent, used: u64);
 }
 
 /// Why no extent was granted.
@@ -29,6 +30,9 @@ pub enum GrantError {
     /// The home's blocks are all in use.
     #[error("{0}")]
     NoSpace(String),
+    /// The home is about to change its view, or has, and one of the two does not know it yet.
+    #[error("{0}")]
+    NotNow(String),
     /// The node did not answer, or refused.
     #[error("{0}")]
     Unavailable(String),
@@ -40,9 +44,29 @@ impl From<GrantError> for Error {
             GrantError::NoSpace(why) => Error::Full {
                 why: format!("{why}: delete does not free space yet; give nodes more memory (node.memory)"),
             },
-            GrantError::Unavailable(why) => Error::Unavailable { why },
+            GrantError::NotNow(why) | GrantError::Unavailable(why) => Error::Unavailable { why },
         }
     }
+}
+
+/// Why there is no room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NoRoom {
+    /// The primary did not grant an extent.
+    Grant(GrantError),
+    /// A backup could not be told of it: another view may do better.
+    Link(VerbError),
+    /// Others of this client work in a later view already.
+    Overtaken,
+}
+
+/// Whose extents those are that a client holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Holder {
+    owner: ClientId,
+    primary: NodeId,
+    /// Of the view in which that is the primary.
+    epoch: Epoch,
 }
 
 /// One client's extents of one home.
@@ -51,11 +75,13 @@ impl From<GrantError> for Error {
 /// out of reach, must not cost an extent a time, for nobody would ever write there.
 #[derive(Default)]
 pub(crate) struct HomeExtents {
+    /// Under which id, and from whom they are; until the first is asked for, nobody.
+    holder: Cell<Option<Holder>>,
     current: RefCell<Option<Rc<Appender>>>,
     /// Asked for.
     coming: RefCell<Vec<Coming>>,
     /// Granted, and not announced at all backups yet.
-    unused: RefCell<Vec<Extent>>,
+    unused: RefCell<Vec<Unused>>,
     is_fetching: Cell<bool>,
     waiters: RefCell<Vec<Waker>>,
     retiring: RefCell<Vec<Rc<Appender>>>,
@@ -64,7 +90,14 @@ pub(crate) struct HomeExtents {
 /// An extent of at least so many bytes that was asked for.
 struct Coming {
     bytes: u64,
+    holder: Holder,
     granting: Granting,
+}
+
+/// An extent that was granted.
+struct Unused {
+    holder: Holder,
+    extent: Extent,
 }
 
 /// Ends a fetch, however it ended, and lets the others try.
@@ -108,12 +141,18 @@ impl HomeExtents {
     pub(crate) async fn reserve<F: Fabric, S: Space>(
         &self,
         space: &S,
+        owner: ClientId,
         home: &Home<F::Link>,
         extent_len: u64,
         len: usize,
-    ) -> Result<(Reservation, Rc<Appender>), Error> {
+    ) -> Result<(Reservation, Rc<Appender>), NoRoom> {
+        let primary = home.primary().link.node();
+        let holder = Holder { owner, primary, epoch: home.epoch() };
+        if !self.follow(holder) {
+            return Err(NoRoom::Overtaken);
+        }
         if len as u64 > extent_len {
-            let appender = Rc::new(self.fetch::<F, S>(space, home, len as u64).await?);
+            let appender = Rc::new(self.fetch::<F, S>(space, holder, home, len as u64).await?);
             let place = appender.reserve(len).expect("as much was asked for");
             self.retiring.borrow_mut().push(appender.clone());
             return Ok((place, appender));
@@ -124,8 +163,8 @@ impl HomeExtents {
             {
                 let is_ahead = !self.coming.borrow().is_empty() || !self.unused.borrow().is_empty();
                 if appender.left() < appender.extent().len / 2 && !self.is_fetching.get() && !is_ahead {
-                    let granting = space.open(home.id(), extent_len);
-                    self.coming.borrow_mut().push(Coming { bytes: extent_len, granting });
+                    let granting = space.open(primary, home.id(), extent_len);
+                    self.coming.borrow_mut().push(Coming { bytes: extent_len, holder, granting });
                 }
                 return Ok((place, appender.clone()));
             }
@@ -142,7 +181,7 @@ impl HomeExtents {
                 continue;
             }
             let _fetching = Fetching(self);
-            let appender = self.fetch::<F, S>(space, home, extent_len).await?;
+            let appender = self.fetch::<F, S>(space, holder, home, extent_len).await?;
             let full = self.current.replace(Some(Rc::new(appender)));
             self.retiring.borrow_mut().extend(full);
             self.seal_quiet::<F, S>(space, home);
@@ -153,28 +192,57 @@ impl HomeExtents {
     async fn fetch<F: Fabric, S: Space>(
         &self,
         space: &S,
+        holder: Holder,
         home: &Home<F::Link>,
         bytes: u64,
-    ) -> Result<Appender, Error> {
-        let take = |extent: &Extent| extent.len >= bytes;
+    ) -> Result<Appender, NoRoom> {
+        let take = |unused: &Unused| unused.holder == holder && unused.extent.len >= bytes;
         let unused = self.unused.borrow().iter().position(take);
-        let extent = match unused {
+        let unused = match unused {
             Some(index) => self.unused.borrow_mut().swap_remove(index),
             None => {
-                let index = self.coming.borrow().iter().position(|coming| coming.bytes >= bytes);
+                let take = |coming: &Coming| coming.holder == holder && coming.bytes >= bytes;
+                let index = self.coming.borrow().iter().position(take);
                 let coming = match index {
                     Some(index) => self.coming.borrow_mut().swap_remove(index),
-                    None => Coming { bytes, granting: space.open(home.id(), bytes) },
+                    None => Coming { bytes, holder, granting: space.open(holder.primary, home.id(), bytes) },
                 };
                 let mut coming = Kept::new(&self.coming, coming);
                 let granted = poll_fn(|cx| coming.get().granting.as_mut().poll(cx)).await;
                 drop(coming.used());
-                granted?
+                Unused { holder, extent: granted.map_err(NoRoom::Grant)? }
             }
         };
-        let mut extent = Kept::new(&self.unused, extent);
-        announce::<F>(home, extent.get()).await?;
-        Ok(Appender::new(extent.used()))
+        let mut unused = Kept::new(&self.unused, unused);
+        announce::<F>(home, &unused.get().extent).await.map_err(NoRoom::Link)?;
+        if self.holder.get() != Some(holder) {
+            return Err(NoRoom::Overtaken);
+        }
+        Ok(Appender::new(unused.used().extent))
+    }
+
+    /// Forgets what is of no use to `holder`. Extents that were announced are in the table of a new primary too; those that
+    /// were not may be somebody else's there by now. Those of another id are not this client's any more. `false`: somebody is
+    /// ahead of the one who asks.
+    fn follow(&self, holder: Holder) -> bool {
+        let before = self.holder.get();
+        if before == Some(holder) {
+            return true;
+        }
+        if before.is_some_and(|before| before.owner == holder.owner && before.epoch > holder.epoch) {
+            return false;
+        }
+        self.holder.set(Some(holder));
+        let is_usable = |other: &Holder| other.owner == holder.owner && other.primary == holder.primary;
+        self.unused.borrow_mut().retain(|unused| is_usable(&unused.holder));
+        self.coming.borrow_mut().retain(|coming| is_usable(&coming.holder));
+        self.unused.borrow_mut().iter_mut().for_each(|unused| unused.holder = holder);
+        self.coming.borrow_mut().iter_mut().for_each(|coming| coming.holder = holder);
+        if before.is_some_and(|before| before.owner != holder.owner) {
+            self.current.take();
+            self.retiring.take();
+        }
+        true
     }
 
     /// Seals full extents whose operations have all ended.
@@ -188,18 +256,22 @@ impl HomeExtents {
     }
 
     /// Seals everything that is quiet, the current extent too: the client leaves.
-    pub(crate) fn close<F: Fabric, S: Space>(&self, space: &S, home: &Home<F::Link>) {
+    pub(crate) fn close<F: Fabric, S: Space>(&self, space: &S, owner: ClientId, home: &Home<F::Link>) {
+        if self.holder.get().is_none() {
+            return;
+        }
+        self.follow(Holder { owner, primary: home.primary().link.node(), epoch: home.epoch() });
         self.retiring.borrow_mut().extend(self.current.take());
         self.seal_quiet::<F, S>(space, home);
         for unused in self.unused.take() {
-            seal::<F, S>(space, home, &Appender::new(unused));
+            seal::<F, S>(space, home, &Appender::new(unused.extent));
         }
         // One that has arrived and was not needed. One that is still on its way is sealed by who asks for it.
         for mut coming in self.coming.take() {
             if let Poll::Ready(Ok(unused)) =
                 coming.granting.as_mut().poll(&mut Context::from_waker(Waker::noop()))
             {
-                space.seal(&unused, 0);
+                space.seal(home.primary().link.node(), &unused, 0);
             }
         }
     }
@@ -208,14 +280,14 @@ impl HomeExtents {
     pub(crate) fn open_bytes(&self) -> u64 {
         let current = self.current.borrow();
         let retiring = self.retiring.borrow();
-        let unused = self.unused.borrow().iter().map(|extent| extent.len).sum::<u64>();
+        let unused = self.unused.borrow().iter().map(|unused| unused.extent.len).sum::<u64>();
         current.iter().chain(retiring.iter()).map(|a| a.extent().len).sum::<u64>() + unused
     }
 }
 
 /// Writes the records of a new extent at the backups before the first entry goes there, so that whoever survives knows
 /// whose it is.
-async fn announce<F: Fabric>(home: &Home<F::Link>, extent: &Extent) -> Result<(), Error> {
+async fn announce<F: Fabric>(home: &Home<F::Link>, extent: &Extent) -> Result<(), VerbError> {
     let meter = Meter::new();
     let posted = home.backups().iter().flat_map(|member| {
         let records: Vec<u64> = (extent.first..extent.first + u64::from(extent.count)).collect();
@@ -231,7 +303,7 @@ async fn announce<F: Fabric>(home: &Home<F::Link>, extent: &Extent) -> Result<()
         chains
     });
     for answer in join_all(posted.collect::<Vec<_>>()).await {
-        answer.map_err(|e| Error::Unavailable { why: e.to_string() })?;
+        answer?;
     }
     Ok(())
 }
@@ -245,5 +317,5 @@ fn seal<F: Fabric, S: Space>(space: &S, home: &Home<F::Link>, appender: &Appende
             meter.post_behind(&member.link, Chain::new().write_word(at, extent.word.sealed().raw()));
         }
     }
-    space.seal(extent, appender.used());
+    space.seal(home.primary().link.node(), extent, appender.used());
 }

@@ -1,6 +1,7 @@
 //! What a client has done, by kind of operation.
 
 use crate::cache::CacheStats;
+use crate::membership::MembershipStats;
 use farrow_fabric::{Cost, Totals};
 use farrow_protocol::Events;
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,8 @@ pub struct Stats {
     pub fabric: Totals,
     /// Rare paths taken, by label.
     pub events: BTreeMap<String, u64>,
+    /// Views and links.
+    pub membership: MembershipStats,
 }
 
 impl OpStats {
@@ -81,6 +84,7 @@ impl Stats {
         self.cache.misses += other.cache.misses;
         self.cache.stale += other.cache.stale;
         self.fabric.add(&other.fabric);
+        self.membership.add(&other.membership);
         for (label, n) in &other.events {
             *self.events.entry(label.clone()).or_default() += n;
         }

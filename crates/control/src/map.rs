@@ -95,6 +95,40 @@ pub struct ClusterMap {
     pub write_floor: u8,
 }
 
+/// Sizes that an operator chooses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sizes {
+    /// Redundancy.
+    pub policy: Policy,
+    /// Keys to lay the index out for.
+    pub max_keys: u64,
+    /// Bytes of a block.
+    pub block_len: u64,
+    /// Bytes of an extent.
+    pub extent_len: u64,
+}
+
+impl Sizes {
+    /// The geometry of `homes` homes on nodes that hold `segments` segments each in `memory_len` bytes.
+    ///
+    /// # Errors
+    /// They do not fit together.
+    pub fn geometry(&self, homes: usize, segments: u64, memory_len: u64) -> Result<Geometry, GeometryError> {
+        let segment_len = memory_len.saturating_sub(Superblock::SPACE) / segments / 4096 * 4096;
+        // Homes get uneven shares of the keys: room for an eighth more.
+        let keys = self.max_keys.div_ceil(homes as u64);
+        let geometry = Geometry {
+            policy: self.policy,
+            segment_len,
+            partitions: 1,
+            groups: Geometry::groups_for(keys + keys / 8 + 16),
+            block_len: self.block_len,
+            extent_len: self.extent_len,
+        };
+        Plan::new(geometry).map(|_| geometry)
+    }
+}
+
 /// What an operator chooses of a cluster; the same on every node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shape {
@@ -189,18 +223,13 @@ impl ClusterMap {
             return Err(MapError::TooManyHomes(homes.len()));
         }
         let segments = u64::from(shape.homes_per_node) * copies as u64;
-        let segment_len = shape.memory_len.saturating_sub(Superblock::SPACE) / segments / 4096 * 4096;
-        // Homes get uneven shares of the keys: room for an eighth more.
-        let keys = shape.max_keys.div_ceil(homes.len() as u64);
-        let geometry = Geometry {
+        let sizes = Sizes {
             policy: shape.policy,
-            segment_len,
-            partitions: 1,
-            groups: Geometry::groups_for(keys + keys / 8 + 16),
+            max_keys: shape.max_keys,
             block_len: shape.block_len,
             extent_len: shape.extent_len,
         };
-        Plan::new(geometry)?;
+        let geometry = sizes.geometry(homes.len(), segments, shape.memory_len)?;
         let nodes = shape.nodes.iter().enumerate();
         Ok(ClusterMap {
             name: shape.name.clone(),
@@ -240,14 +269,15 @@ impl ClusterMap {
 
     /// Why a map that came over the wire cannot be used; `None` when it can.
     pub fn defect(&self) -> Option<String> {
+        // First: sizes are chosen with the homes.
+        if self.homes.is_empty() {
+            return Some("it has no homes: the cluster waits for its nodes".into());
+        }
         let plan = match self.plan() {
             Ok(plan) => plan,
             Err(e) => return Some(e.to_string()),
         };
         let copies = self.geometry.policy.copies();
-        if self.homes.is_empty() {
-            return Some("it has no homes: the cluster waits for its nodes".into());
-        }
         for (i, node) in self.nodes.iter().enumerate() {
             if usize::from(node.id.0) != i {
                 return Some(format!("node {i} calls itself {}", node.id));
@@ -278,6 +308,10 @@ impl ClusterMap {
             |what: &str, a: &dyn fmt::Debug, b: &dyn fmt::Debug| Some(format!("{what}: {a:?} against {b:?}"));
         if self.name != other.name {
             return differs("cluster.name", &self.name, &other.name);
+        }
+        if !self.is_static() && self.coordinators == other.coordinators {
+            // Members and epochs change all the time: whoever is behind will hear of it.
+            return (self.geometry != other.geometry).then(|| "policy or sizes".to_owned());
         }
         if self.nodes != other.nodes {
             let list = |m: &ClusterMap| m.nodes.iter().map(|n| n.address.clone()).collect::<Vec<_>>();

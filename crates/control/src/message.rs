@@ -76,6 +76,9 @@ pub enum Request {
     },
     /// The latest map that the node knows. Answered by [`Reply::Map`].
     Map,
+    /// For how long the node may serve. Answered by [`Reply::Lease`]. Over RDMA clients ask, for a daemon that is stopped cannot
+    /// break their links.
+    Lease,
     /// A later map. Answered by [`Reply::Done`], also when the node knows it already.
     Adopt {
         /// The map.
@@ -149,6 +152,11 @@ pub enum Reply {
     },
     /// A map.
     Map(Box<ClusterMap>),
+    /// What is left of the node's lease.
+    Lease {
+        /// Milliseconds, rounded down; none if it never ends.
+        left_ms: Option<u64>,
+    },
     /// The client's link is broken.
     Evicted {
         /// What it has open in homes of which this node is the primary.
@@ -289,6 +297,9 @@ pub enum Refusal {
         /// The home.
         home: HomeId,
     },
+    /// The home is closed: its members are being made alike. It opens in milliseconds.
+    #[error("home {0} is closed for a change of view: ask again shortly")]
+    HomeClosed(HomeId),
     /// The transport is not available.
     #[error("{0}")]
     Transport(String),
@@ -307,8 +318,8 @@ pub enum Refusal {
     #[error("client {0} was taken for lost and evicted")]
     Evicted(ClientId),
     /// The node has no lease, so others may go on without it.
-    #[error("node {0} has no lease: it cannot reach the coordinator, nor all of its peers")]
-    NoLease(NodeId),
+    #[error("the node has no lease: it cannot reach the coordinator, nor all of its peers")]
+    NoLease,
     /// The node will be passed over, or was.
     #[error("{0} is passed over")]
     Deposed(NodeId),

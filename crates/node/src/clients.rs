@@ -3,7 +3,7 @@
 use farrow_control::message::{ClientStats, Refusal};
 use farrow_fabric_shm::ShmGrant;
 use farrow_layout::{ClientId, Epoch};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A connection; never used again in the life of a daemon.
@@ -33,6 +33,7 @@ pub(crate) enum Link {
 pub(crate) struct Clients<L = Link> {
     max: u32,
     joined: BTreeMap<ClientId, Client<L>>,
+    evicted: BTreeSet<ClientId>,
 }
 
 #[derive(Debug)]
@@ -44,7 +45,7 @@ struct Client<L> {
 
 impl<L: Copy + Default> Clients<L> {
     pub(crate) fn new(max: u32) -> Clients<L> {
-        Clients { max, joined: BTreeMap::new() }
+        Clients { max, joined: BTreeMap::new(), evicted: BTreeSet::new() }
     }
 
     /// # Errors
@@ -57,6 +58,9 @@ impl<L: Copy + Default> Clients<L> {
     ) -> Result<(), Refusal> {
         if client == ClientId(0) {
             return Err(Refusal::Bad("client id 0 means nobody: draw another".into()));
+        }
+        if self.evicted.contains(&client) {
+            return Err(Refusal::Evicted(client));
         }
         if self.joined.contains_key(&client) {
             return Err(Refusal::ClientTaken(client));
@@ -78,6 +82,17 @@ impl<L: Copy + Default> Clients<L> {
         Ok(left.link)
     }
 
+    /// Forgets a client, whoever's it is, and refuses its id from now on; its link is the caller's to take back.
+    pub(crate) fn evict(&mut self, client: ClientId) -> Option<L> {
+        self.evicted.insert(client);
+        Some(self.joined.remove(&client)?.link)
+    }
+
+    /// Whether a client was evicted.
+    pub(crate) fn is_evicted(&self, client: ClientId) -> bool {
+        self.evicted.contains(&client)
+    }
+
     /// Forgets all clients of a session that has ended; their links are the caller's to take back.
     pub(crate) fn leave_all(&mut self, session: SessionId) -> Vec<(ClientId, L)> {
         let mut left = Vec::new();
@@ -95,7 +110,7 @@ impl<L: Copy + Default> Clients<L> {
     /// The client has not joined on this session.
     pub(crate) fn check(&self, client: ClientId, session: SessionId) -> Result<(), Refusal> {
         let found = self.joined.get(&client).filter(|found| found.session == session);
-        found.map(|_| ()).ok_or(Refusal::NotJoined(client))
+        found.map(|_| ()).ok_or_else(|| self.unknown(client))
     }
 
     /// Gives a client another link, or none; the one it had is the caller's to take back.
@@ -111,8 +126,13 @@ impl<L: Copy + Default> Clients<L> {
     }
 
     fn of(&mut self, client: ClientId, session: SessionId) -> Result<&mut Client<L>, Refusal> {
+        let unknown = self.unknown(client);
         let found = self.joined.get_mut(&client).filter(|found| found.session == session);
-        found.ok_or(Refusal::NotJoined(client))
+        found.ok_or(unknown)
+    }
+
+    fn unknown(&self, client: ClientId) -> Refusal {
+        if self.is_evicted(client) { Refusal::Evicted(client) } else { Refusal::NotJoined(client) }
     }
 }
 
@@ -155,6 +175,18 @@ mod tests {
         assert_eq!(it.stats(Epoch(6))[0].transport, "", "a fenced link is none");
         assert_eq!(it.leave_all(HERE), [(ClientId(1), Link::Shm(grant))]);
         assert!(!it.is_joined(ClientId(1)) && it.is_joined(ClientId(2)));
+    }
+
+    #[test]
+    fn who_was_evicted_does_not_come_back() {
+        let mut it = Clients::new(8);
+        it.join(ClientId(1), HERE, &Arc::default()).unwrap();
+        assert_eq!(it.evict(ClientId(1)), Some(Link::None));
+        assert_eq!(it.evict(ClientId(2)), None, "it was not here");
+        for id in [1, 2].map(ClientId) {
+            assert_eq!(it.join(id, HERE, &Arc::default()), Err(Refusal::Evicted(id)));
+            assert_eq!(it.check(id, HERE), Err(Refusal::Evicted(id)));
+        }
     }
 
     #[test]

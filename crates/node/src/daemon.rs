@@ -1,17 +1,23 @@
 //! A memory node's life: bind, serve, stop.
 
 use crate::StartError;
+use crate::agent::{self, Ground, Role, Tasks};
+use crate::coordinated::{Peers, beat, keep, register};
 use crate::ending::{Cause, Ending, Failed, wait_for_signals};
 use crate::listen::{Door, Listeners};
+use crate::memory;
 use crate::notify::{READY, STOPPING, notify};
 use crate::service::Service;
 use crate::session;
 use crate::sessions::Sessions;
-use farrow_config::{Commit, Config};
+use farrow_config::{Commit, Config, Transport};
 use farrow_control::Secret;
-use farrow_control::map::{ClusterMap, CommitKind, Shape};
+use farrow_control::coordination::Registration;
+use farrow_control::map::{ClusterMap, CommitKind, Shape, host_of};
 use farrow_control::message::NodeStats;
-use farrow_layout::NodeId;
+use farrow_fabric_shm::NodeMemory;
+use farrow_layout::{Incarnation, NodeId};
+use farrow_transport::{Caller, DialOptions, Preference, Rdma, Require};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -37,12 +43,21 @@ pub struct Bound {
 pub struct Daemon {
     core: Arc<Core>,
     advertised: String,
-    acceptors: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// How a daemon came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// The cluster goes on without this life of its memory: what it held is given up. Started again, it is a spare.
+    Deposed,
 }
 
 /// What the threads of a daemon share.
 struct Core {
-    service: Service,
+    service: Arc<Service>,
     secret: Secret,
     listeners: Listeners,
     sessions: Arc<Sessions>,
@@ -60,6 +75,64 @@ impl Bound {
         &self.advertised
     }
 
+    /// Makes the memory, registers it with a coordinator (waiting for one, and for the cluster to have its first nodes), formats
+    /// it and serves.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running, and the address is free again.
+    pub fn join(self, secret: &Secret) -> Result<Daemon, StartError> {
+        self.config.validate()?;
+        let who = format!("node {}", self.advertised);
+        let coordinators = self.config.cluster.coordinators.clone();
+        let call = || Caller::new(coordinators.clone(), secret.clone(), &who);
+        let mut caller = call();
+        let memory = memory::make_blank(&self.config.node)?;
+        let incarnation = Incarnation(random());
+        let offer = Registration {
+            incarnation,
+            address: self.advertised.clone(),
+            domain: self.config.node.domain.clone().unwrap_or_else(|| host_of(&self.advertised).to_owned()),
+            memory_len: memory.len(),
+        };
+        let registered = register(&mut caller, &offer)?;
+        let lease = registered.lease;
+        let config = self.config.clone();
+        let mut daemon = self.serve_as(registered.map, registered.node, memory, incarnation, secret)?;
+        daemon.core.service.links().set_lease(registered.lease_until);
+        let tasks = Arc::<Tasks>::default();
+        let dial = dial_options(&config, secret, &who, lease);
+        {
+            let (core, tasks) = (daemon.core.clone(), tasks.clone());
+            daemon.spawn("farrow-heartbeat", move || {
+                beat(&core.service, &tasks, &core.ending, &mut caller, lease);
+                if let Some(cause) = core.ending.cause() {
+                    core.halt(cause);
+                }
+            })?;
+        }
+        {
+            let (core, peers) = (daemon.core.clone(), Peers::new(dial.clone()));
+            daemon.spawn("farrow-lease", move || keep(&core.service, &core.ending, peers, lease))?;
+        }
+        let urgent: fn(&Ground, &Tasks, &Ending) = agent::urgent;
+        let agents = [
+            (Role::Urgent, "farrow-urgent", urgent),
+            (Role::Background, "farrow-background", agent::background),
+        ];
+        for (role, name, work) in agents {
+            let (core, tasks, dial, caller) = (daemon.core.clone(), tasks.clone(), dial.clone(), call());
+            // A fabric belongs to the thread that makes it.
+            daemon.spawn(name, move || {
+                let ground = Ground::new(core.service.clone(), tasks.clone(), caller, dial, lease, role);
+                match ground {
+                    Ok(ground) => work(&ground, &tasks, &core.ending),
+                    Err(why) => tracing::error!(why, "this node carries out no orders"),
+                }
+            })?;
+        }
+        Ok(daemon)
+    }
+
     /// Makes and formats the memory, and serves as the member of `nodes` that is [`Bound::advertised`].
     ///
     /// # Errors
@@ -74,22 +147,32 @@ impl Bound {
         let map = ClusterMap::of(&shape(&self.config))?;
         // A cluster has at most 65535 homes, and each node is the primary of some.
         let node = NodeId(index as u16);
-        let service = Service::start(&self.config, map, node, self.listeners.shm_socket())?;
+        let memory = memory::make(&self.config.node, &map, node)?;
+        self.serve_as(map, node, memory, Incarnation(random()), secret)
+    }
+
+    fn serve_as(
+        self,
+        map: ClusterMap,
+        node: NodeId,
+        memory: NodeMemory,
+        incarnation: Incarnation,
+        secret: &Secret,
+    ) -> Result<Daemon, StartError> {
+        let shm_socket = self.listeners.shm_socket();
+        let service = Service::start(&self.config, map, node, memory, incarnation, shm_socket)?;
         let max_sessions = self.config.node.max_clients as usize + SESSIONS_FOR_TOOLS;
         let core = Arc::new(Core {
-            service,
+            service: Arc::new(service),
             secret: secret.clone(),
             listeners: self.listeners,
             sessions: Sessions::new(max_sessions),
             ending: Arc::default(),
         });
-        let mut daemon = Daemon { core, advertised: self.advertised, acceptors: Vec::new() };
+        let mut daemon = Daemon { core, advertised: self.advertised, threads: Vec::new() };
         for (door, name) in [(Door::Tcp, "farrow-tcp"), (Door::Unix, "farrow-unix")] {
             let core = daemon.core.clone();
-            let accept = move || core.guard(|| accept(&core, door));
-            let thread = thread::Builder::new().name(name.into()).spawn(accept);
-            let thread = thread.map_err(|source| StartError::System { what: "start a thread", source })?;
-            daemon.acceptors.push(thread);
+            daemon.spawn(name, move || accept(&core, door))?;
         }
         daemon.log_start();
         Ok(daemon)
@@ -112,13 +195,16 @@ impl Daemon {
         Ok(Bound { config: config.clone(), listeners, advertised })
     }
 
-    /// Starts the node that `config` describes, as a member of `cluster.nodes`; without such a list it is a cluster by
-    /// itself.
+    /// Starts the node that `config` describes: in a coordinated cluster if `cluster.coordinators` names any, otherwise as a
+    /// member of `cluster.nodes`; without such a list it is a cluster by itself.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub fn start(config: &Config, secret: &Secret) -> Result<Daemon, StartError> {
         let bound = Daemon::bind(config)?;
+        if !config.cluster.coordinators.is_empty() {
+            return bound.join(secret);
+        }
         let nodes = match config.cluster.nodes.as_slice() {
             [] => vec![bound.advertised.clone()],
             nodes => nodes.to_vec(),
@@ -156,24 +242,27 @@ impl Daemon {
         self.core.service.stats()
     }
 
-    /// Serves until SIGTERM or SIGINT, then stops. Tells systemd when it is ready and when it stops. A second signal ends
-    /// the process at once.
+    /// Serves until SIGTERM or SIGINT or until the cluster goes on without it, then stops. Tells systemd when it is ready and when
+    /// it stops. A second signal ends the process at once.
     ///
     /// # Errors
     /// The daemon met a fault in itself and has stopped.
-    pub fn wait(self) -> Result<(), Failed> {
+    pub fn wait(self) -> Result<Ended, Failed> {
         let ready = || notify(READY);
         let cause = match wait_for_signals(&self.core.ending, ready) {
             Ok(cause) => cause,
             Err(error) => Cause::Fault(format!("cannot wait for signals: {error}")),
         };
-        notify(STOPPING);
+        if cause != Cause::Deposed {
+            notify(STOPPING);
+        }
         if let Cause::Signal(signal) = cause {
             tracing::info!(signal, "told to stop");
         }
         self.stop();
         match cause {
-            Cause::Asked | Cause::Signal(_) => Ok(()),
+            Cause::Asked | Cause::Signal(_) => Ok(Ended::Stopped),
+            Cause::Deposed => Ok(Ended::Deposed),
             Cause::Fault(why) => Err(Failed { why }),
         }
     }
@@ -181,6 +270,13 @@ impl Daemon {
     /// Stops: links fail, sessions end, the memory is given back. Returns when all of that is done.
     pub fn stop(self) {
         drop(self);
+    }
+
+    fn spawn(&mut self, name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+        let core = self.core.clone();
+        let thread = thread::Builder::new().name(name.into()).spawn(move || core.guard(work));
+        self.threads.push(thread.map_err(|source| StartError::System { what: "start a thread", source })?);
+        Ok(())
     }
 
     fn log_start(&self) {
@@ -204,9 +300,9 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.core.halt(Cause::Asked);
-        for acceptor in self.acceptors.drain(..) {
+        for thread in self.threads.drain(..) {
             // What a thread has to say of its panic, it has said.
-            let _ = acceptor.join();
+            let _ = thread.join();
         }
         self.core.sessions.join();
         tracing::info!(address = self.advertised, "stopped");
@@ -291,6 +387,33 @@ fn shape(config: &Config) -> Shape {
         block_len: cluster.block_size,
         extent_len: cluster.extent_size,
     }
+}
+
+/// How a node dials others. They are on the same fabric, so they are reached as clients reach them.
+fn dial_options(config: &Config, secret: &Secret, who: &str, lease: Duration) -> DialOptions {
+    DialOptions {
+        rdma: Rdma::new(
+            config.fabric.device.clone(),
+            config.fabric.chosen_port(),
+            config.fabric.chosen_gid_index(),
+            config.fabric.queue_depth,
+            config.fabric.inline,
+        ),
+        secret: secret.clone(),
+        preference: match config.fabric.transport {
+            Transport::Auto => Preference::Auto,
+            Transport::Rdma => Preference::Rdma,
+            Transport::Shm => Preference::Shm,
+        },
+        require: Require::None,
+        who: who.to_owned(),
+        timeout: lease / 4,
+    }
+}
+
+fn random() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
 }
 
 /// `listen` with the port that it turned out to be.

@@ -21,6 +21,8 @@ pub(crate) enum Cause {
     Asked,
     /// The process was told to end.
     Signal(i32),
+    /// The cluster goes on without this life of the memory.
+    Deposed,
     /// A bug.
     Fault(String),
 }
@@ -41,6 +43,11 @@ impl Ending {
 
     pub(crate) fn is_told(&self) -> bool {
         self.cause.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Why, if it is to stop.
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        self.cause.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn wait(&self) -> Cause {

@@ -52,6 +52,12 @@ pub enum StartError {
         /// The list.
         nodes: Vec<String>,
     },
+    /// A coordinator does not take the node in.
+    #[error("the coordinator refuses this node: {why}")]
+    Refused {
+        /// Its reason.
+        why: String,
+    },
     /// The cluster cannot be laid out.
     #[error(transparent)]
     Map(#[from] MapError),

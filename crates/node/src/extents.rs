@@ -8,11 +8,12 @@
 //!
 //! Invariants: an extent is granted at most once in a life of its block; a grant lies within one block; all extents of a
 //! grant have one generation; the table in remote memory says what [`Extents`] says, before the grant is told to
-//! anybody. The table is there for others: nothing is decided on what it holds, for clients can write it.
+//! anybody. The table is there for others: nothing is decided on what it holds, for clients can write it, but by the node that
+//! becomes the home's primary and knows nothing else ([`Extents::adopt`]).
 
 use crate::OwnMemory;
 use farrow_control::message::{ExtentGrant, Refusal};
-use farrow_layout::{ClientId, ExtentWord, HomeId, SegmentPlan};
+use farrow_layout::{ClientId, ExtentState, ExtentWord, HomeId, SegmentPlan};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All extents of one home. Their table lies in memory `M`.
@@ -25,7 +26,8 @@ pub(crate) struct Extents<M> {
     words: Vec<ExtentWord>,
     /// Blocks from here on were never used.
     next_block: u64,
-    /// Blocks that were begun: how many extents are left, and which block.
+    /// Free extents in a row within a block that was begun: how many, and the first. The tail of each block; and holes, where a
+    /// lost primary had granted what nobody announced.
     begun: BTreeSet<(u64, u64)>,
     /// Open grants by their first extent.
     open: BTreeMap<u64, Open>,
@@ -39,6 +41,8 @@ struct Open {
     count: u32,
     owner: ClientId,
     generation: u32,
+    /// A single extent of a grant that another primary gave: how many there were of it is not known.
+    is_adopted: bool,
 }
 
 /// Bytes by what they are for.
@@ -73,6 +77,58 @@ impl<M: OwnMemory> Extents<M> {
         }
     }
 
+    /// The extents of a home of which this node becomes the primary, from the table in its memory. What is not what a table
+    /// holds counts as sealed: nobody gets it.
+    pub(crate) fn adopt(home: HomeId, segment: SegmentPlan, memory: M) -> Extents<M> {
+        let mut it = Extents::new(home, segment, memory);
+        let plan = *it.segment.plan();
+        let (per_block, extent_len) = (plan.extents_per_block(), plan.geometry().extent_len);
+        for extent in 0..plan.extents() {
+            let word = ExtentWord::from_raw(it.memory.load_word(it.segment.extent_record(extent)));
+            it.words[extent as usize] = word;
+            match word.state() {
+                ExtentState::Free => continue,
+                ExtentState::Open => {
+                    let (owner, generation) = (word.owner(), word.generation());
+                    it.open.insert(extent, Open { count: 1, owner, generation, is_adopted: true });
+                    it.open_count += 1;
+                }
+                // How full it is nobody has noted here.
+                ExtentState::Sealed | ExtentState::Unknown(_) => it.sealed_used += extent_len,
+            }
+            it.next_block = extent / per_block + 1;
+        }
+        for block in 0..it.next_block {
+            let is_free = |extent: &u64| it.words[*extent as usize].state() == ExtentState::Free;
+            let (mut at, end) = (block * per_block, (block + 1) * per_block);
+            while at < end {
+                let free = (at..end).take_while(is_free).count() as u64;
+                if free > 0 {
+                    it.begun.insert((free, at));
+                }
+                at += free.max(1);
+            }
+        }
+        it
+    }
+
+    /// What `owner` has open.
+    pub(crate) fn open_of(&self, owner: ClientId) -> Vec<ExtentGrant> {
+        let open = self.open.iter().filter(|(_, open)| open.owner == owner);
+        open.map(|(first, open)| self.described(*first, open)).collect()
+    }
+
+    fn described(&self, first: u64, open: &Open) -> ExtentGrant {
+        let plan = self.segment.plan();
+        ExtentGrant {
+            first,
+            count: open.count,
+            start: plan.extent_start(first),
+            len: u64::from(open.count) * plan.geometry().extent_len,
+            generation: open.generation,
+        }
+    }
+
     /// Hands out the fewest extents that hold `bytes`. Of the blocks begun, the one with the least left that is enough is
     /// taken, and a new block only when there is none: few blocks are open, and large tails stay whole.
     ///
@@ -88,15 +144,14 @@ impl<M: OwnMemory> Extents<M> {
             )));
         }
         let count = bytes.div_ceil(geometry.extent_len);
-        let (left, block) = match self.begun.range((count, 0)..).next() {
+        let (left, first) = match self.begun.range((count, 0)..).next() {
             Some(begun) => *begun,
             None => self.begin_block(per_block)?,
         };
-        self.begun.remove(&(left, block));
+        self.begun.remove(&(left, first));
         if left > count {
-            self.begun.insert((left - count, block));
+            self.begun.insert((left - count, first + count));
         }
-        let first = block * per_block + (per_block - left);
         Ok(self.grant(owner, first, count))
     }
 
@@ -108,7 +163,7 @@ impl<M: OwnMemory> Extents<M> {
         }
         let block = self.next_block;
         self.next_block += 1;
-        Ok((per_block, block))
+        Ok((per_block, block * per_block))
     }
 
     fn grant(&mut self, owner: ClientId, first: u64, count: u64) -> ExtentGrant {
@@ -116,18 +171,11 @@ impl<M: OwnMemory> Extents<M> {
         // One word for all of them, beyond each of their generations.
         let word = oldest.expect("a grant has extents").opened(owner);
         self.set(first, count, word);
-        let open = Open { count: count as u32, owner, generation: word.generation() };
+        let open = Open { count: count as u32, owner, generation: word.generation(), is_adopted: false };
         let before = self.open.insert(first, open);
         assert!(before.is_none(), "extent {first} of home {} was granted twice", self.home);
         self.open_count += count;
-        let plan = self.segment.plan();
-        ExtentGrant {
-            first,
-            count: open.count,
-            start: plan.extent_start(first),
-            len: count * plan.geometry().extent_len,
-            generation: open.generation,
-        }
+        self.described(first, &open)
     }
 
     /// Notes that nothing will be appended to `grant` any more. Sealing again what its owner has sealed is fine.
@@ -153,8 +201,13 @@ impl<M: OwnMemory> Extents<M> {
             ));
         }
         let asked = (grant.count, owner, grant.generation);
+        let is_asked_for = |extent: u64| {
+            let open = self.open.get(&extent);
+            open.is_some_and(|o| o.is_adopted && (o.owner, o.generation) == (owner, grant.generation))
+        };
         match self.open.get(&grant.first) {
             Some(open) if (open.count, open.owner, open.generation) == asked => {}
+            Some(open) if open.is_adopted && (grant.first..end).all(is_asked_for) => {}
             Some(open) => {
                 return bad(format!(
                     "extents {}..{end} of home {} are not open for client {owner} in generation {} (there are {} for client \
@@ -166,7 +219,9 @@ impl<M: OwnMemory> Extents<M> {
         }
         let word = self.words[grant.first as usize].sealed();
         self.set(grant.first, count, word);
-        self.open.remove(&grant.first);
+        for extent in grant.first..end {
+            self.open.remove(&extent);
+        }
         self.open_count -= count;
         self.sealed_used += used;
         Ok(())
@@ -174,7 +229,7 @@ impl<M: OwnMemory> Extents<M> {
 
     /// A client that lost the answer to a seal asks again.
     fn is_sealed(&self, owner: ClientId, grant: &ExtentGrant) -> Result<(), Refusal> {
-        use farrow_layout::ExtentState::Sealed;
+        use ExtentState::Sealed;
         let sealed = |word: &ExtentWord| {
             (word.state(), word.owner(), word.generation()) == (Sealed, owner, grant.generation)
         };
@@ -226,7 +281,7 @@ mod tests {
     use crate::own_memory::offset;
     use farrow_fabric::Mapping;
     use farrow_fabric_shm::{Hugepages, NodeMemory};
-    use farrow_layout::{ExtentState, Geometry, Plan};
+    use farrow_layout::{Geometry, Plan};
     use proptest::prelude::*;
     use std::sync::Arc;
     use std::sync::atomic::Ordering;
@@ -338,6 +393,37 @@ mod tests {
         it.open(ClientId(8), 2 * EXTENT).unwrap();
         let usage = it.usage(|client| client == ME);
         assert_eq!((usage.open, usage.orphaned), (3 * EXTENT, 2 * EXTENT));
+    }
+
+    #[test]
+    fn a_new_primary_knows_what_the_table_says() {
+        let mut before = extents();
+        let large = before.open(ME, 2 * EXTENT).unwrap();
+        let lost = before.open(ClientId(8), EXTENT).unwrap();
+        let full = before.open(ME, EXTENT).unwrap();
+        before.seal(ME, &full, 100).unwrap();
+        // Granted, but never announced at the one who takes over.
+        before.set(lost.first, 1, ExtentWord::FREE);
+
+        let mut it = Extents::adopt(HomeId(0), before.segment, before.memory.clone());
+        assert_eq!(it.open_of(ME).len(), 2, "each extent by itself");
+        let usage = it.usage(|_| true);
+        assert_eq!((usage.open, usage.sealed, usage.reached), (2 * EXTENT, EXTENT, 4));
+        assert_eq!(it.open(ClientId(9), 1).unwrap().first, lost.first, "the hole is filled");
+        assert!(it.seal(ClientId(8), &large, 0).is_err());
+        it.seal(ME, &large, 5).expect("its owner seals it as it was granted");
+        it.seal(ME, &large, 5).expect("and again");
+        assert_eq!(it.open(ME, BLOCK).unwrap().first, 4);
+    }
+
+    #[test]
+    fn what_is_no_record_is_given_to_nobody() {
+        let before = extents();
+        let wild = ExtentWord::from_raw(7 << 56);
+        before.memory.store_word(before.segment.extent_record(1), wild.raw());
+        let mut it = Extents::adopt(HomeId(0), before.segment, before.memory.clone());
+        let firsts: Vec<_> = (0..3).map(|_| it.open(ME, 1).unwrap().first).collect();
+        assert_eq!(firsts, [0, 2, 3]);
     }
 
     #[derive(Clone, Debug)]

@@ -2,7 +2,9 @@
 
 use crate::OwnMemory;
 use farrow_control::map::ClusterMap;
-use farrow_layout::{HomeId, Incarnation, NodeId, RemoteAddr, SegmentHeader, Superblock};
+use farrow_layout::{
+    Epoch, HomeId, Incarnation, NodeId, Plan, RemoteAddr, SegmentHeader, SegmentPlan, Superblock,
+};
 use zerocopy::IntoBytes;
 
 /// A segment that a node hosts.
@@ -40,6 +42,7 @@ pub fn format(
 ) {
     let plan = map.plan().expect("a map in use has a geometry that can be laid out");
     for hosted in hosted(map, node) {
+        // Of those that are there from the beginning, the rank is known.
         let header = SegmentHeader {
             magic: SegmentHeader::MAGIC,
             home: hosted.home.0,
@@ -50,7 +53,25 @@ pub fn format(
         };
         memory.store(plan.segment(hosted.segment).header(), header.as_bytes());
     }
-    let superblock = Superblock::new(map.cluster_id(), node, incarnation, map.epoch, memory_len, &plan);
+    format_superblock(memory, memory_len, map, node, incarnation, &plan);
+}
+
+/// Writes the header of a segment that becomes a replica of `home`, behind those that there are.
+pub(crate) fn format_segment(memory: &impl OwnMemory, segment: &SegmentPlan, home: HomeId, epoch: Epoch) {
+    let (magic, rank) = (SegmentHeader::MAGIC, SegmentHeader::JOINED);
+    let header = SegmentHeader { magic, home: home.0, rank, reserved: 0, epoch: epoch.0, reserved2: 0 };
+    memory.store(segment.header(), header.as_bytes());
+}
+
+fn format_superblock(
+    memory: &impl OwnMemory,
+    memory_len: u64,
+    map: &ClusterMap,
+    node: NodeId,
+    incarnation: Incarnation,
+    plan: &Plan,
+) {
+    let superblock = Superblock::new(map.cluster_id(), node, incarnation, map.epoch, memory_len, plan);
     let bytes = superblock.as_bytes();
     let (magic, rest) = bytes.split_at(size_of::<u64>());
     memory.store(RemoteAddr(magic.len() as u64), rest);

@@ -5,10 +5,10 @@ use crate::clients::{Clients, SessionId, Who};
 use crate::extents::{Extents, Usage};
 use crate::format::hosted;
 use farrow_control::map::ClusterMap;
-use farrow_control::message::{ExtentGrant, Refusal};
+use farrow_control::message::{ExtentGrant, OpenGrant, Refusal};
 use farrow_layout::{ClientId, ExtentWord, HomeId, NodeId};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
 /// What a node decides about clients and space, without the sockets and the links (`L` is what it keeps of a client's link):
 /// the daemon has one over mapped memory, the simulator one for each of its nodes. Thread-safe where `M` is.
@@ -16,8 +16,18 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub struct Ledger<M, L = ()> {
     node: NodeId,
     clients: Mutex<Clients<L>>,
-    /// The homes of which this node is the primary.
-    extents: BTreeMap<HomeId, Mutex<Extents<M>>>,
+    memory: M,
+    /// The homes of which this node is the primary, and which of them are open.
+    homes: RwLock<BTreeMap<HomeId, Primary<M>>>,
+}
+
+/// A home of which this node is the primary.
+#[derive(Debug)]
+struct Primary<M> {
+    segment: u32,
+    /// While it is closed, its table is an agent's: nothing is granted and nothing sealed.
+    is_open: bool,
+    extents: Mutex<Extents<M>>,
 }
 
 impl<M: OwnMemory + Clone, L: Copy + Default> Ledger<M, L> {
@@ -28,11 +38,73 @@ impl<M: OwnMemory + Clone, L: Copy + Default> Ledger<M, L> {
     pub fn new(map: &ClusterMap, node: NodeId, max_clients: u32, memory: &M) -> Ledger<M, L> {
         let plan = map.plan().expect("a map in use has a geometry that can be laid out");
         let primary = hosted(map, node).into_iter().filter(|hosted| hosted.rank == 0);
-        let extents = primary.map(|hosted| {
+        let homes = primary.map(|hosted| {
             let extents = Extents::new(hosted.home, plan.segment(hosted.segment), memory.clone());
-            (hosted.home, Mutex::new(extents))
+            let extents = Mutex::new(extents);
+            (hosted.home, Primary { segment: hosted.segment, is_open: true, extents })
         });
-        Ledger { node, extents: extents.collect(), clients: Mutex::new(Clients::new(max_clients)) }
+        let homes = RwLock::new(homes.collect());
+        Ledger { node, memory: memory.clone(), homes, clients: Mutex::new(Clients::new(max_clients)) }
+    }
+
+    /// A later map: homes open and close; of those of which this node has become the primary, the extents are what the table
+    /// in its memory says, which was made alike on all members before the home opened.
+    pub fn adopt(&self, map: &ClusterMap) {
+        let plan = map.plan().expect("a map in use has a geometry that can be laid out");
+        let mut homes = self.homes.write().expect("no thread panicked while it changed homes");
+        let primary: BTreeMap<_, _> = hosted(map, self.node)
+            .into_iter()
+            .filter(|hosted| hosted.rank == 0)
+            .map(|hosted| (hosted.home, hosted.segment))
+            .collect();
+        homes.retain(|home, of| primary.get(home) == Some(&of.segment));
+        for (home, segment) in primary {
+            let is_open = map.homes[usize::from(home.0)].is_open;
+            match homes.get_mut(&home) {
+                Some(of) => of.is_open = is_open,
+                // Until it opens its table may still change.
+                None if !is_open => {}
+                None => {
+                    let extents = Extents::adopt(home, plan.segment(segment), self.memory.clone());
+                    homes.insert(home, Primary { segment, is_open, extents: Mutex::new(extents) });
+                }
+            }
+        }
+    }
+
+    /// Grants and seals nothing more, in any home, until a later map is adopted: the node was fenced.
+    pub fn close_all(&self) {
+        let mut homes = self.homes.write().expect("no thread panicked while it changed homes");
+        homes.values_mut().for_each(|of| of.is_open = false);
+    }
+
+    /// A client is lost: it is forgotten, and its id refused from now on. Its link, which is the caller's to take back, and
+    /// what it has open here.
+    pub fn evict(&self, client: ClientId) -> (Option<L>, Vec<OpenGrant>) {
+        let link = self.clients().evict(client);
+        let homes = self.homes();
+        let open = homes.iter().flat_map(|(home, of)| {
+            let open = lock(&of.extents).open_of(client);
+            open.into_iter().map(|grant| OpenGrant { home: *home, grant })
+        });
+        (link, open.collect())
+    }
+
+    /// As [`Ledger::seal`], for a client that was evicted.
+    ///
+    /// # Errors
+    /// It was not; the node is not the home's primary, the home is closed, or the grant is none of the client's.
+    pub fn seal_for(
+        &self,
+        client: ClientId,
+        home: HomeId,
+        grant: &ExtentGrant,
+        used: u64,
+    ) -> Result<(), Refusal> {
+        if !self.clients().is_evicted(client) {
+            return Err(Refusal::Bad(format!("client {client} was not evicted: it seals for itself")));
+        }
+        self.in_extents(home, |extents| extents.seal(client, grant, used))
     }
 
     /// A client joins on `session`.
@@ -69,7 +141,7 @@ impl<M: OwnMemory + Clone, L: Copy + Default> Ledger<M, L> {
         bytes: u64,
     ) -> Result<ExtentGrant, Refusal> {
         self.clients().check(client, session)?;
-        self.extents_of(home)?.open(client, bytes)
+        self.in_extents(home, |extents| extents.open(client, bytes))
     }
 
     /// Notes that nothing will be appended to `grant` any more, of which `used` bytes are filled.
@@ -85,7 +157,7 @@ impl<M: OwnMemory + Clone, L: Copy + Default> Ledger<M, L> {
         used: u64,
     ) -> Result<(), Refusal> {
         self.clients().check(client, session)?;
-        self.extents_of(home)?.seal(client, grant, used)
+        self.in_extents(home, |extents| extents.seal(client, grant, used))
     }
 
     /// Whether a client has joined and not left.
@@ -95,23 +167,37 @@ impl<M: OwnMemory + Clone, L: Copy + Default> Ledger<M, L> {
 
     /// Bytes of a home by what they are for; `None` where this node is not its primary.
     pub fn usage(&self, home: HomeId) -> Option<Usage> {
-        let extents = self.extents.get(&home)?;
+        let homes = self.homes();
+        let extents = &homes.get(&home)?.extents;
         let clients = self.clients();
         Some(lock(extents).usage(|client| clients.is_joined(client)))
     }
 
     /// What the node knows of each extent of a home, whatever its memory says; `None` where it is not the primary.
     pub fn extent_words(&self, home: HomeId) -> Option<Vec<ExtentWord>> {
-        self.extents.get(&home).map(|extents| lock(extents).all_words().to_vec())
+        self.homes().get(&home).map(|of| lock(&of.extents).all_words().to_vec())
     }
 
     pub(crate) fn clients(&self) -> MutexGuard<'_, Clients<L>> {
         lock(&self.clients)
     }
 
-    fn extents_of(&self, home: HomeId) -> Result<MutexGuard<'_, Extents<M>>, Refusal> {
-        let extents = self.extents.get(&home).ok_or(Refusal::NotPrimary { node: self.node, home })?;
-        Ok(lock(extents))
+    fn homes(&self) -> RwLockReadGuard<'_, BTreeMap<HomeId, Primary<M>>> {
+        self.homes.read().expect("no thread panicked while it changed homes")
+    }
+
+    /// Does something to the extents of an open home. No map is adopted meanwhile, and no fence ends.
+    fn in_extents<T>(
+        &self,
+        home: HomeId,
+        work: impl FnOnce(&mut Extents<M>) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let homes = self.homes();
+        let of = homes.get(&home).ok_or(Refusal::NotPrimary { node: self.node, home })?;
+        if !of.is_open {
+            return Err(Refusal::HomeClosed(home));
+        }
+        work(&mut lock(&of.extents))
     }
 }
 

@@ -32,7 +32,9 @@
 
 #![forbid(unsafe_code)]
 
+mod agent;
 mod clients;
+mod coordinated;
 mod daemon;
 mod embedded;
 mod ending;
@@ -45,6 +47,7 @@ mod listen;
 mod memory;
 mod notify;
 mod own_memory;
+mod promises;
 mod rdma;
 mod service;
 mod session;
@@ -53,7 +56,7 @@ mod stats;
 mod wire;
 
 pub use clients::{SessionId, Who};
-pub use daemon::{Bound, Daemon};
+pub use daemon::{Bound, Daemon, Ended};
 pub use embedded::Embedded;
 pub use ending::Failed;
 pub use error::StartError;

@@ -20,6 +20,8 @@ pub(crate) struct Links {
     no_shm: Option<&'static str>,
     /// As in `state`, for those who only want to know.
     epoch: AtomicU64,
+    /// Until when links may be used, in nanoseconds of CLOCK_BOOTTIME.
+    lease_until: AtomicU64,
     /// Links are granted and taken back under its read lock, so that a fence, which holds the write lock, meets none
     /// half granted.
     state: RwLock<State>,
@@ -64,7 +66,46 @@ impl Links {
             Shm::Refused(why) => Some(why),
         };
         let state = RwLock::new(State { epoch, is_fencing: false, shm });
-        Ok(Links { memory, rdma, no_shm, epoch: AtomicU64::new(epoch.0), state })
+        let lease_until = AtomicU64::new(ShmControl::NO_LEASE);
+        Ok(Links { memory, rdma, no_shm, epoch: AtomicU64::new(epoch.0), lease_until, state })
+    }
+
+    /// Lets links be used until then, in nanoseconds of CLOCK_BOOTTIME. Over shared memory clients look at it themselves; over RDMA
+    /// it is [`Links::expire`] that stops them. A lease only grows.
+    pub(crate) fn set_lease(&self, until_ns: u64) {
+        let before = self.lease_until.load(Ordering::Acquire);
+        if before != ShmControl::NO_LEASE && until_ns <= before {
+            return;
+        }
+        let state = self.state();
+        self.lease_until.store(until_ns, Ordering::Release);
+        if let Shm::Offered(host) = &state.shm {
+            host.set_lease(until_ns);
+        }
+    }
+
+    /// Nanoseconds of CLOCK_BOOTTIME until which links may be used.
+    pub(crate) fn lease_until(&self) -> u64 {
+        self.lease_until.load(Ordering::Acquire)
+    }
+
+    /// Nanoseconds that are left of the lease; `None` if it never ends.
+    pub(crate) fn lease_left(&self) -> Option<u64> {
+        let until = self.lease_until();
+        (until != ShmControl::NO_LEASE).then(|| until.saturating_sub(boot_time_ns()))
+    }
+
+    fn is_leased(&self) -> bool {
+        boot_time_ns() < self.lease_until()
+    }
+
+    /// Breaks all RDMA links if the lease has ended. New ones are refused until there is one again.
+    pub(crate) fn expire(&self) {
+        let state = self.state.write().expect("no thread panicked while it granted links");
+        if !self.is_leased() {
+            self.rdma.disconnect_all();
+        }
+        drop(state);
     }
 
     pub(crate) fn memory(&self) -> &NodeMemory {
@@ -107,7 +148,7 @@ impl Links {
         socket: &UnixStream,
         keep: impl Fn(Link) -> Result<Link, Refusal>,
     ) -> Result<ShmGrant, Refusal> {
-        let state = self.state();
+        let state = self.leased_state()?;
         let host = match &state.shm {
             Shm::Offered(host) => host,
             Shm::Refused(why) => return Err(no_shm(why)),
@@ -142,7 +183,7 @@ impl Links {
         end: &RdmaEnd,
         keep: impl Fn(Link) -> Result<Link, Refusal>,
     ) -> Result<RdmaLink, Refusal> {
-        let state = self.state();
+        let state = self.leased_state()?;
         state.take_back(&*self.rdma, client, keep(Link::None)?);
         let link = self.rdma.connect(client, state.epoch, end).map_err(Refusal::Transport)?;
         if let Err(refusal) = keep(Link::Rdma(state.epoch)) {
@@ -201,6 +242,11 @@ impl Links {
         }
     }
 
+    fn leased_state(&self) -> Result<RwLockReadGuard<'_, State>, Refusal> {
+        let state = self.state();
+        if self.is_leased() { Ok(state) } else { Err(Refusal::NoLease) }
+    }
+
     fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().expect("no thread panicked while it fenced")
     }
@@ -222,6 +268,12 @@ impl State {
             (Link::Shm(_), Shm::Refused(_)) | (Link::None, _) => {}
         }
     }
+}
+
+/// The clock of leases: it runs through a suspend.
+pub(crate) fn boot_time_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 /// What a client needs of a grant besides the files.

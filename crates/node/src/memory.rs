@@ -10,11 +10,30 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Makes the memory that `config` asks for. It is zeroed.
+/// Makes the memory that `config` asks for, for the member `node` of a static cluster. It is zeroed.
 ///
 /// # Errors
 /// There is not enough; or the memory file holds something, and may not be formatted anew.
 pub(crate) fn make(config: &Node, map: &ClusterMap, node: NodeId) -> Result<NodeMemory, StartError> {
+    make_unless(config, |path| describe(path, config.memory, map, node))
+}
+
+/// As [`make`], before it is known what the node will be.
+///
+/// # Errors
+/// As [`make`].
+pub(crate) fn make_blank(config: &Node) -> Result<NodeMemory, StartError> {
+    make_unless(config, |_| {
+        Ok("holds memory of an earlier run; a coordinated cluster has copied what it needs of it. Start with \
+            node.reformat = true to use the file again"
+            .into())
+    })
+}
+
+fn make_unless(
+    config: &Node,
+    describe: impl Fn(&Path) -> Result<String, StartError>,
+) -> Result<NodeMemory, StartError> {
     let Some(path) = &config.memory_file else {
         let hugepages = match config.hugepages {
             Hugepages::Auto => farrow_fabric_shm::Hugepages::Auto,
@@ -29,7 +48,7 @@ pub(crate) fn make(config: &Node, map: &ClusterMap, node: NodeId) -> Result<Node
     let memory = match NodeMemory::open_file(path, config.memory) {
         Ok(memory) if !memory.is_kept() => memory,
         Ok(_) | Err(MemoryError::OtherLength { .. }) => {
-            let found = describe(path, config.memory, map, node)?;
+            let found = describe(path)?;
             return Err(StartError::MemoryFile { path: path.clone(), found });
         }
         Err(error) => return Err(error.into()),

@@ -5,14 +5,17 @@ use farrow_layout::RemoteAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// A node's memory as its own daemon stores into it: mapped, or simulated. The daemon reads nothing back that it decides
-/// on, for clients can write all of it.
+/// A node's memory as its own daemon stores into it: mapped, or simulated. Clients can write all of it, so the daemon reads back
+/// only what it has no other way to know: the extents of a home that it takes over.
 pub trait OwnMemory {
     /// Stores bytes. Others may see them torn between aligned words.
     fn store(&self, at: RemoteAddr, bytes: &[u8]);
 
     /// Stores an aligned word, behind everything that was stored before.
     fn store_word(&self, at: RemoteAddr, word: u64);
+
+    /// An aligned word, as it is now.
+    fn load_word(&self, at: RemoteAddr) -> u64;
 }
 
 impl OwnMemory for Mapping {
@@ -23,6 +26,10 @@ impl OwnMemory for Mapping {
     fn store_word(&self, at: RemoteAddr, word: u64) {
         self.word(offset(at)).store(word, Ordering::Release);
     }
+
+    fn load_word(&self, at: RemoteAddr) -> u64 {
+        self.word(offset(at)).load(Ordering::Acquire)
+    }
 }
 
 impl<M: OwnMemory> OwnMemory for Arc<M> {
@@ -32,6 +39,10 @@ impl<M: OwnMemory> OwnMemory for Arc<M> {
 
     fn store_word(&self, at: RemoteAddr, word: u64) {
         (**self).store_word(at, word);
+    }
+
+    fn load_word(&self, at: RemoteAddr) -> u64 {
+        (**self).load_word(at)
     }
 }
 

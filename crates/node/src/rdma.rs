@@ -28,6 +28,10 @@ pub(crate) trait RdmaHost: Send + Sync {
     /// Destroys the client's queue pair, if it has one. When it returns, nothing posted on it will execute.
     fn disconnect(&self, client: ClientId);
 
+    /// Destroys all queue pairs, of whatever epoch: the node has no lease any more. When it returns, nothing posted on them will
+    /// execute.
+    fn disconnect_all(&self);
+
     /// Destroys all queue pairs of epochs before `epoch`. When it returns `Ok`, nothing posted on them will execute.
     /// Returns how many there were.
     ///
@@ -118,6 +122,12 @@ impl RdmaHost for Ports {
         }
     }
 
+    fn disconnect_all(&self) {
+        for (_, link) in std::mem::take(&mut *self.links()) {
+            self.host.close(link);
+        }
+    }
+
     fn fence(&self, epoch: Epoch) -> Result<u32, String> {
         if self.host.epoch() >= epoch.0 {
             return Ok(0);
@@ -147,6 +157,8 @@ impl RdmaHost for NoRdma {
     }
 
     fn disconnect(&self, _: ClientId) {}
+
+    fn disconnect_all(&self) {}
 
     fn fence(&self, _: Epoch) -> Result<u32, String> {
         Ok(0)

@@ -1,21 +1,24 @@
 //! What a node does on request.
 
+use crate::OwnMemory;
 use crate::StartError;
 use crate::clients::{Link, SessionId, Who};
-use crate::format::{Hosted, format, hosted};
+use crate::format::{Hosted, format, format_segment, hosted};
 use crate::ledger::Ledger;
 use crate::links::{Links, shm_end};
-use crate::memory;
+use crate::promises::Promises;
 use crate::stats;
 use crate::wire::Wire;
 use farrow_config::Config;
 use farrow_control::map::ClusterMap;
-use farrow_control::message::{NodeStats, Refusal, Reply, Request, SegmentStats, Welcome};
+use farrow_control::message::{NodeStats, OpenGrant, Refusal, Reply, Request, SegmentStats, Welcome};
 use farrow_fabric::Mapping;
-use farrow_fabric_shm::ShmGrant;
-use farrow_layout::{Incarnation, NodeId, Plan};
+use farrow_fabric_shm::{NodeMemory, ShmGrant};
+use farrow_layout::{ClientId, Epoch, HomeId, Incarnation, NodeId, Plan, RemoteAddr};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// The numbers of segments are told again for so many times as long as it took to count them: whoever asks in a loop costs a
@@ -36,7 +39,10 @@ struct Counted {
 pub(crate) struct Service {
     node: NodeId,
     incarnation: Incarnation,
-    map: ClusterMap,
+    map: RwLock<Arc<ClusterMap>>,
+    promises: Promises,
+    /// Segments that were given to a home since the memory was formatted: to be emptied before they are given again.
+    used_segments: Mutex<BTreeSet<u32>>,
     plan: Plan,
     shm_socket: String,
     boot_id: String,
@@ -44,7 +50,6 @@ pub(crate) struct Service {
     max_clients: u32,
     links: Links,
     ledger: Ledger<Arc<Mapping>, Link>,
-    hosted: Vec<Hosted>,
     segments: Mutex<Option<Counted>>,
     counts: [AtomicU64; KINDS.len()],
 }
@@ -76,18 +81,18 @@ impl From<Reply> for Answer {
 }
 
 impl Service {
-    /// Makes and formats the memory of `node`, and offers it.
+    /// Formats `memory`, this life of which is `incarnation`, as the memory of `node`, and offers it.
     pub(crate) fn start(
         config: &Config,
         map: ClusterMap,
         node: NodeId,
+        memory: NodeMemory,
+        incarnation: Incarnation,
         shm_socket: &str,
     ) -> Result<Service, StartError> {
         let plan = map.plan().map_err(farrow_control::map::MapError::from)?;
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .map_err(|source| StartError::System { what: "read the kernel's boot id", source })?;
-        let memory = memory::make(&config.node, &map, node)?;
-        let incarnation = Incarnation(random());
         format(&memory.mapping(), memory.len(), &map, node, incarnation);
         let max_clients = config.node.max_clients;
         Ok(Service {
@@ -100,10 +105,11 @@ impl Service {
             max_clients,
             ledger: Ledger::new(&map, node, max_clients, &memory.mapping()),
             links: Links::start(config, memory, map.epoch)?,
-            hosted: hosted(&map, node),
+            promises: Promises::default(),
+            used_segments: Mutex::new(hosted(&map, node).iter().map(|hosted| hosted.segment).collect()),
             segments: Mutex::new(None),
             counts: Default::default(),
-            map,
+            map: RwLock::new(Arc::new(map)),
         })
     }
 
@@ -119,9 +125,107 @@ impl Service {
         &self.links
     }
 
-    /// The map, of the node's present epoch.
+    /// The latest map that the node knows.
+    pub(crate) fn latest(&self) -> Arc<ClusterMap> {
+        self.map.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The map as others are told of it. A static one is of the epoch that the node was fenced to.
     pub(crate) fn map(&self) -> ClusterMap {
-        ClusterMap { epoch: self.links.epoch(), ..self.map.clone() }
+        let map = self.latest();
+        let epoch = if map.is_static() { self.links.epoch() } else { map.epoch };
+        ClusterMap { epoch, ..ClusterMap::clone(&map) }
+    }
+
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// Goes by `map` from now on, if it is a later one.
+    ///
+    /// # Errors
+    /// It is not one of this cluster, or makes no sense.
+    pub(crate) fn adopt(&self, map: ClusterMap) -> Result<(), Refusal> {
+        let mut latest = self.map.write().unwrap_or_else(PoisonError::into_inner);
+        if map.epoch <= latest.epoch {
+            return Ok(());
+        }
+        let is_ours = (&map.name, map.geometry, map.commit) == (&latest.name, latest.geometry, latest.commit);
+        if !is_ours || map.is_static() {
+            return Err(Refusal::Bad(format!("the map of epoch {} is not of this cluster", map.epoch)));
+        }
+        if let Some(why) = map.defect() {
+            return Err(Refusal::Bad(format!("the map of epoch {}: {why}", map.epoch)));
+        }
+        tracing::debug!(epoch = %map.epoch, "a later map");
+        self.ledger.adopt(&map);
+        *latest = Arc::new(map);
+        Ok(())
+    }
+
+    fn fence(&self, epoch: Epoch, deposed: &[NodeId]) -> Result<u32, Refusal> {
+        if deposed.contains(&self.node) {
+            return Err(Refusal::Deposed(self.node));
+        }
+        let latest = self.latest();
+        if !latest.is_static() && latest.epoch < epoch {
+            // Which homes are closed it does not know yet.
+            self.ledger.close_all();
+        }
+        let begun = Instant::now();
+        let left = self.promises.end(deposed, begun);
+        let links = self.links.fence(epoch)?;
+        // A peer that was promised something may serve until then, without a lease of the coordinator's.
+        thread::sleep(left.saturating_sub(begun.elapsed()));
+        Ok(links)
+    }
+
+    fn promise(&self, peer: NodeId, incarnation: Incarnation, period: Duration) -> Result<(), Refusal> {
+        let is_known = |map: &ClusterMap| {
+            map.node(peer).is_some_and(|entry| entry.is_up() && entry.incarnation == incarnation)
+        };
+        if !is_known(&self.latest()) {
+            return Err(Refusal::Deposed(peer));
+        }
+        self.promises.give(peer, period.min(LONGEST_PROMISE), Instant::now())
+    }
+
+    /// Empties a segment and says in its header whose it is.
+    fn prepare(&self, home: HomeId, segment: u32, epoch: Epoch) -> Result<(), Refusal> {
+        let latest = self.latest();
+        let memory = self.links.memory();
+        if latest.homes.get(usize::from(home.0)).is_none() || segment >= self.plan.segments_in(memory.len()) {
+            return Err(Refusal::Bad(format!("there is no home {home}, or no segment {segment} here")));
+        }
+        if let Some(hosted) =
+            hosted(&latest, self.node).iter().find(|h| h.segment == segment || h.home == home)
+        {
+            return Err(Refusal::Bad(format!(
+                "segment {} holds home {} already",
+                hosted.segment, hosted.home
+            )));
+        }
+        let mut used = self.used_segments.lock().unwrap_or_else(PoisonError::into_inner);
+        let mapping = memory.mapping();
+        if !used.insert(segment) {
+            let zeros = [0; 64 << 10];
+            let (start, len) = (self.plan.segment(segment).header().0, self.plan.geometry().segment_len);
+            for at in (0..len).step_by(zeros.len()) {
+                let piece = &zeros[..zeros.len().min((len - at) as usize)];
+                mapping.store(RemoteAddr(start + at), piece);
+            }
+        }
+        format_segment(&mapping, &self.plan.segment(segment), home, epoch);
+        Ok(())
+    }
+
+    fn evict(&self, client: ClientId) -> Vec<OpenGrant> {
+        let (link, open) = self.ledger.evict(client);
+        if let Some(link) = link {
+            self.links.unlink(client, link);
+            tracing::info!(%client, "evicted a client that was taken for lost");
+        }
+        open
     }
 
     /// Carries out one request of `session`, which came over `wire`.
@@ -189,8 +293,8 @@ impl Service {
                 Reply::Done.into()
             }
             Request::Stats => Reply::Stats(Box::new(self.stats())).into(),
-            Request::Fence { epoch, deposed: _ } => {
-                let fenced = self.links.fence(epoch);
+            Request::Fence { epoch, deposed } => {
+                let fenced = self.fence(epoch, &deposed);
                 match &fenced {
                     Ok(links) => tracing::info!(%epoch, links, who = who.name, "fenced"),
                     Err(refusal) => {
@@ -200,12 +304,30 @@ impl Service {
                 Reply::Fenced { links: fenced? }.into()
             }
             Request::Map => Reply::Map(Box::new(self.map())).into(),
-            Request::Adopt { .. }
-            | Request::Evict { .. }
-            | Request::SealFor { .. }
-            | Request::Prepare { .. }
-            | Request::Promise { .. } => {
+            Request::Lease => {
+                Reply::Lease { left_ms: self.links.lease_left().map(|left| left / 1_000_000) }.into()
+            }
+            Request::Adopt { .. } | Request::Prepare { .. } | Request::Promise { .. }
+                if self.latest().is_static() =>
+            {
                 return Err(Refusal::Bad("this cluster is static: nobody decides about its members".into()));
+            }
+            Request::Adopt { map } => {
+                self.adopt(*map)?;
+                Reply::Done.into()
+            }
+            Request::Evict { client } => Reply::Evicted { open: self.evict(client) }.into(),
+            Request::SealFor { client, home, grant, used } => {
+                self.ledger.seal_for(client, home, &grant, used)?;
+                Reply::Done.into()
+            }
+            Request::Prepare { home, segment, epoch } => {
+                self.prepare(home, segment, epoch)?;
+                Reply::Done.into()
+            }
+            Request::Promise { node, incarnation, for_ms } => {
+                self.promise(node, incarnation, Duration::from_millis(for_ms))?;
+                Reply::Promised.into()
             }
         })
     }
@@ -253,7 +375,8 @@ impl Service {
             return counted.segments.clone();
         }
         let begun = Instant::now();
-        let segments: Vec<_> = self.hosted.iter().map(|hosted| self.segment(hosted)).collect();
+        let hosted = hosted(&self.latest(), self.node);
+        let segments: Vec<_> = hosted.iter().map(|hosted| self.segment(hosted)).collect();
         *kept = Some(Counted { at: Instant::now(), took: begun.elapsed(), segments: segments.clone() });
         segments
     }
@@ -279,17 +402,15 @@ impl Service {
     }
 }
 
-fn random() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::process::id())
-}
+/// Nobody's lease is longer: a fence must not wait for ever on what a peer asked for.
+const LONGEST_PROMISE: Duration = Duration::from_secs(60);
 
 /// A name that is safe to log and to show.
 fn printable(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(NAME_LEN).collect()
 }
 
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     "hello",
     "join",
     "leave",
@@ -306,6 +427,7 @@ const KINDS: [&str; 16] = [
     "seal_for",
     "prepare",
     "promise",
+    "lease",
 ];
 
 /// Position in [`KINDS`].
@@ -327,6 +449,7 @@ fn kind(request: &Request) -> usize {
         Request::SealFor { .. } => 13,
         Request::Prepare { .. } => 14,
         Request::Promise { .. } => 15,
+        Request::Lease => 16,
     }
 }
 

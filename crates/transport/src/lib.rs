@@ -7,13 +7,19 @@
 #![forbid(unsafe_code)]
 
 mod choose;
+mod coordinator;
 mod fabric;
+mod half;
+mod lease;
 mod link;
 mod rdma;
 mod session;
 
 pub use choose::{Choice, Offer, Preference, Require, choose};
+pub use coordinator::{CallError, Caller};
 pub use fabric::{AnyFabric, FabricOptions};
-pub use link::{AnyCompletion, AnyLink};
+pub use half::{HalfLink, LinkOffer, LinkWish};
+pub use lease::NodeLease;
+pub use link::{AnyCompletion, AnyLink, RdmaCompletion, RdmaLink};
 pub use rdma::Rdma;
 pub use session::{DialError, DialOptions, Session};

@@ -1,10 +1,12 @@
 //! A link of any provider.
 
-use farrow_fabric::{Answers, Caps, Chain, Link, VerbError};
+use crate::lease::NodeLease;
+use farrow_fabric::{Answers, Caps, Chain, Link, VerbError, Why};
 use farrow_fabric_shm::{ShmCompletion, ShmLink};
 use farrow_fabric_verbs::{VerbsCompletion, VerbsLink};
 use farrow_layout::NodeId;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// A link of any provider: one predictable branch a chain.
@@ -13,7 +15,14 @@ pub enum AnyLink {
     /// Shared memory.
     Shm(ShmLink),
     /// RDMA.
-    Rdma(VerbsLink),
+    Rdma(RdmaLink),
+}
+
+/// A link over RDMA. What it answers behind the end of the node's lease is not believed.
+#[derive(Clone)]
+pub struct RdmaLink {
+    pub(crate) link: VerbsLink,
+    pub(crate) lease: Arc<NodeLease>,
 }
 
 /// The answer to a chain on an [`AnyLink`].
@@ -21,7 +30,14 @@ pub enum AnyCompletion {
     /// Shared memory.
     Shm(ShmCompletion),
     /// RDMA.
-    Rdma(VerbsCompletion),
+    Rdma(RdmaCompletion),
+}
+
+/// The answer to a chain over RDMA.
+pub struct RdmaCompletion {
+    completion: VerbsCompletion,
+    node: NodeId,
+    lease: Arc<NodeLease>,
 }
 
 impl Link for AnyLink {
@@ -30,28 +46,31 @@ impl Link for AnyLink {
     fn post(&self, chain: Chain) -> AnyCompletion {
         match self {
             AnyLink::Shm(link) => AnyCompletion::Shm(link.post(chain)),
-            AnyLink::Rdma(link) => AnyCompletion::Rdma(link.post(chain)),
+            AnyLink::Rdma(RdmaLink { link, lease }) => {
+                let (completion, node) = (link.post(chain), link.node());
+                AnyCompletion::Rdma(RdmaCompletion { completion, node, lease: lease.clone() })
+            }
         }
     }
 
     fn node(&self) -> NodeId {
         match self {
             AnyLink::Shm(link) => link.node(),
-            AnyLink::Rdma(link) => link.node(),
+            AnyLink::Rdma(rdma) => rdma.link.node(),
         }
     }
 
     fn caps(&self) -> Caps {
         match self {
             AnyLink::Shm(link) => link.caps(),
-            AnyLink::Rdma(link) => link.caps(),
+            AnyLink::Rdma(rdma) => rdma.link.caps(),
         }
     }
 
     fn is_up(&self) -> bool {
         match self {
             AnyLink::Shm(link) => link.is_up(),
-            AnyLink::Rdma(link) => link.is_up(),
+            AnyLink::Rdma(rdma) => rdma.link.is_up() && rdma.lease.runs(),
         }
     }
 }
@@ -62,7 +81,15 @@ impl Future for AnyCompletion {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut *self {
             AnyCompletion::Shm(completion) => Pin::new(completion).poll(cx),
-            AnyCompletion::Rdma(completion) => Pin::new(completion).poll(cx),
+            AnyCompletion::Rdma(RdmaCompletion { completion, node, lease }) => {
+                match Pin::new(completion).poll(cx) {
+                    // The node's memory was asked while it had a lease only if it has one still.
+                    Poll::Ready(Ok(_)) if !lease.runs() => {
+                        Poll::Ready(Err(VerbError::maybe(*node, Why::LeaseExpired)))
+                    }
+                    polled => polled,
+                }
+            }
         }
     }
 }

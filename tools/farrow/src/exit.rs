@@ -130,7 +130,10 @@ pub fn of_operation(error: &Error) -> Exit {
     match error {
         Error::Rejected(_) => Exit::No,
         Error::BadKey { .. } | Error::TooLarge { .. } => Exit::Usage,
-        Error::Unavailable { .. } | Error::TimedOut { .. } | Error::Closed => Exit::Unavailable,
+        Error::Unavailable { .. }
+        | Error::UnderReplicated { .. }
+        | Error::TimedOut { .. }
+        | Error::Closed => Exit::Unavailable,
         Error::Unknown { .. } => Exit::Unknown,
         Error::Corrupt { .. } => Exit::Corrupt,
         Error::Full { .. } => Exit::Full,
@@ -156,6 +159,7 @@ mod tests {
             (Error::Rejected(farrow_client::Rejected::Absent), Exit::No),
             (Error::TooLarge { len: 2, max: 1 }, Exit::Usage),
             (Error::Unavailable { why: "gone".into() }, Exit::Unavailable),
+            (Error::UnderReplicated { copies: 1, wanted: 2 }, Exit::Unavailable),
             (Error::Unknown { why: "gone".into() }, Exit::Unknown),
             (Error::Corrupt { why: "torn".into() }, Exit::Corrupt),
             (Error::Full { why: "full".into() }, Exit::Full),

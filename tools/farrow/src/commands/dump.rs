@@ -91,7 +91,8 @@ struct Counted {
 fn dump(reach: &Reach, client: &LocalClient, sink: &mut Sink, bar: &ProgressBar) -> Result<Counted> {
     let mut counted = Counted::default();
     let mut keys: Vec<Vec<u8>> = Vec::new();
-    for home in client.homes() {
+    for entry in &client.map().homes {
+        let home = client.block_on(client.view(entry.id))?;
         let primary = home.primary();
         let members: Vec<_> = home.members().iter().map(|m| (&m.link, &m.segment)).collect();
         for partition in 0..client.plan().geometry().partitions {

@@ -6,7 +6,8 @@ use crate::exit::{Exit, told};
 use crate::{human, log, output};
 use anyhow::Result;
 use clap::{Arg, ArgMatches, Command};
-use farrow_node::Daemon;
+use farrow_config::Config;
+use farrow_node::{Daemon, Ended};
 use std::process::ExitCode;
 
 pub use managed::{Answer, Begin, Join, KEEP};
@@ -16,9 +17,11 @@ Examples:
   farrow node --config /etc/farrow/farrow.toml
   farrow node --cluster-secret-file farrow.secret --cluster-policy replicate:1 --node-memory 8GiB
   farrow node --node-listen 0.0.0.0:7400 --node-advertise 10.0.0.1:7400
+  farrow node --cluster-coordinators 10.0.0.9:7300 --node-listen 10.0.0.1:7400
 
-Every node of a cluster needs the same [cluster] section; without cluster.nodes a node
-is a cluster by itself. The node takes no part in GET or PUT: it registers memory, says
+With cluster.coordinators a node registers there and is replaced when it is lost; one that
+comes back is a spare. Without, every node needs the same [cluster] section with the same
+cluster.nodes, and without that a node is a cluster by itself. The node takes no part in GET or PUT: it registers memory, says
 who may reach it, and hands out space. SIGTERM or SIGINT stops it; its memory is gone
 then.";
 
@@ -43,9 +46,28 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let loaded = farrow_config::load(matches, farrow_config::environment())?;
     log::start(&loaded, false);
     let secret = loaded.config.cluster.load_secret()?;
-    let daemon = Daemon::start(&loaded.config, &secret)?;
-    output::say(&ready(&daemon))?;
-    serve(daemon)
+    let mut config = loaded.config.clone();
+    loop {
+        let daemon = Daemon::start(&config, &secret)?;
+        output::say(&ready(&daemon))?;
+        // Whoever comes back is found where it was, also if the system chose the port.
+        config.node.listen = listening(&config, daemon.address().port());
+        match ended(daemon)? {
+            Ended::Stopped => return Ok(ExitCode::SUCCESS),
+            // What its memory held is on other nodes by now: it starts anew, with nothing.
+            Ended::Deposed => config.node.reformat = config.node.memory_file.is_some(),
+        }
+    }
+}
+
+/// `node.listen` with the port that it turned out to be.
+fn listening(config: &Config, port: u16) -> String {
+    let host = config.node.listen.rsplit_once(':').map_or(config.node.listen.as_str(), |(host, _)| host);
+    format!("{host}:{port}")
+}
+
+fn ended(daemon: Daemon) -> Result<Ended> {
+    daemon.wait().map_err(|failed| told(Exit::Other, failed.to_string()))
 }
 
 /// What a person or a script that started the daemon waits for: one line.
@@ -66,6 +88,6 @@ fn ready(daemon: &Daemon) -> String {
 }
 
 fn serve(daemon: Daemon) -> Result<ExitCode> {
-    daemon.wait().map_err(|failed| told(Exit::Other, failed.to_string()))?;
+    ended(daemon)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -41,8 +41,9 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
     };
     let info = ValueInfo::of(&value);
     let word = value.word();
-    let (home, partition) = client.map().route(KeyHash::of(&key));
-    let members = &client.map().homes[usize::from(home.0)].members;
+    let map = client.map();
+    let (home, partition) = map.route(KeyHash::of(&key));
+    let members = &map.homes[usize::from(home.0)].members;
     let plan = client.plan();
     let block_at = BlockAddr(word.pointer().offset());
     let block_len = plan.geometry().block_len;
@@ -53,7 +54,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let nodes: Vec<_> = members
         .iter()
         .map(|m| {
-            let address = &client.map().nodes[usize::from(m.node.0)].address;
+            let address = &map.nodes[usize::from(m.node.0)].address;
             json!({ "node": m.node.0, "address": address, "segment": m.segment })
         })
         .collect();
@@ -77,7 +78,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let member = |m: &farrow_control::map::MemberEntry| {
-        format!("{} {} segment {}", m.node, client.map().nodes[usize::from(m.node.0)].address, m.segment)
+        format!("{} {} segment {}", m.node, map.nodes[usize::from(m.node.0)].address, m.segment)
     };
     let backups: Vec<_> = members[1..].iter().map(member).collect();
     let slot = match slot {
@@ -111,7 +112,8 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
 fn slots(client: &LocalClient, key: &[u8]) -> Result<Vec<SlotView>> {
     let hash = KeyHash::of(key);
     let (home, partition) = client.map().route(hash);
-    let primary = client.homes()[usize::from(home.0)].primary();
+    let view = client.block_on(client.view(home))?;
+    let primary = view.primary();
     let candidates = client.plan().candidates(hash);
     let mut views = Vec::new();
     for (which, candidate) in candidates.into_iter().enumerate() {

@@ -1,5 +1,6 @@
 //! `farrow status`: what the nodes say of themselves, and how this machine would reach them.
 
+mod coordination;
 mod report;
 
 use crate::connect::{self, Reach};
@@ -8,7 +9,8 @@ use crate::output;
 use anyhow::Result;
 use clap::{Arg, ArgMatches, Command};
 use farrow_client::{DialError, Session};
-use farrow_control::map::ClusterMap;
+use farrow_control::coordination::CoordinatorStatus;
+use farrow_control::map::{ClusterMap, NodeEntry};
 use farrow_control::message::{NodeStats, Reply, Request};
 use farrow_transport::Choice;
 use std::process::ExitCode;
@@ -22,7 +24,8 @@ Asks every node's control plane; nodes that do not answer are listed with the
 reason, and the command ends with 3. Byte counts of homes are those of the primary;
 every other member holds as much. STORED are entries in sealed extents, replaced
 ones included; OPEN are extents that clients append to, ORPHANED those of them whose
-client is gone.";
+client is gone. In a coordinated cluster the coordinator is asked too: EXPOSED are homes with
+fewer copies than the policy wants, with what is being done about it.";
 
 pub fn command() -> Command {
     let command = Command::new("status")
@@ -39,19 +42,26 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
         true => output::json(&report::json(&cluster))?,
         false => output::print(&report::text(&cluster))?,
     }
-    Ok(if cluster.nodes.iter().all(NodeView::is_well) { ExitCode::SUCCESS } else { Exit::Unavailable.into() })
+    let is_well = cluster.nodes.iter().all(NodeView::is_well) && coordination::is_well(&cluster);
+    Ok(if is_well { ExitCode::SUCCESS } else { Exit::Unavailable.into() })
 }
 
 /// What was found.
 pub struct ClusterView {
     /// The cluster as the first node that answered knows it.
     pub map: Option<ClusterMap>,
-    /// One for each node of the map, or of the configuration when nobody answered.
+    /// One for each live node of the map, or of the configuration when nobody answered.
     pub nodes: Vec<NodeView>,
+    /// Nodes that the cluster goes on without.
+    pub lost: Vec<NodeEntry>,
+    /// What the coordinator says; none in a static cluster.
+    pub coordination: Option<Result<CoordinatorStatus, String>>,
 }
 
 /// One node.
 pub struct NodeView {
+    /// Its number.
+    pub number: usize,
     /// Its control address.
     pub address: String,
     /// What it says of itself, or why it says nothing.
@@ -76,25 +86,35 @@ impl NodeView {
 }
 
 fn look(reach: &Reach) -> ClusterView {
-    let map = super::inspect::map(reach).ok();
-    let addresses = match &map {
-        Some(map) => map.nodes.iter().map(|node| node.address.clone()).collect(),
-        None => reach.nodes().to_vec(),
+    let told = super::inspect::map(reach).ok();
+    let coordination = coordination::ask(reach, told.as_ref());
+    let map = match &coordination {
+        Some(Ok(status)) => Some(status.map.clone()),
+        _ => told,
+    };
+    let (up, lost) = match &map {
+        Some(map) => map.nodes.iter().cloned().partition(NodeEntry::is_up),
+        None => (Vec::new(), Vec::new()),
+    };
+    let addresses: Vec<(usize, String)> = match &map {
+        Some(_) => up.iter().map(|node: &NodeEntry| (usize::from(node.id.0), node.address.clone())).collect(),
+        None => reach.nodes().iter().cloned().enumerate().collect(),
     };
     // All at once: a dead node costs its time-out once.
     let nodes = std::thread::scope(|scope| {
-        let asked: Vec<_> = addresses.iter().map(|a| scope.spawn(|| ask(reach, a, map.as_ref()))).collect();
+        let asked: Vec<_> =
+            addresses.iter().map(|(_, a)| scope.spawn(|| ask(reach, a, map.as_ref()))).collect();
         let answers = asked.into_iter().map(|thread| thread.join().expect("asking does not panic"));
         addresses
             .iter()
             .zip(answers)
-            .map(|(address, answer)| {
+            .map(|((number, address), answer)| {
                 let answer = answer.map_err(|error| strip(&error.to_string(), address));
-                NodeView { address: address.clone(), answer }
+                NodeView { number: *number, address: address.clone(), answer }
             })
             .collect()
     });
-    ClusterView { map, nodes }
+    ClusterView { map, nodes, lost, coordination }
 }
 
 fn ask(reach: &Reach, address: &str, map: Option<&ClusterMap>) -> Result<NodeAnswer, DialError> {

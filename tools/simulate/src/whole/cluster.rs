@@ -9,10 +9,10 @@ use farrow_control::map::ClusterMap;
 use farrow_fabric_sim::{SimFabric, World};
 use farrow_layout::{ClientId, Incarnation, NodeId, Plan};
 use farrow_node::{Ledger, format};
-use farrow_protocol::{Home, Member};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Clients that a node lets join: more than any scenario has.
 const MAX_CLIENTS: u32 = 32;
@@ -21,7 +21,7 @@ const MAX_CLIENTS: u32 = 32;
 #[derive(Clone)]
 pub(super) struct Cluster {
     pub(super) world: World,
-    pub(super) map: Rc<ClusterMap>,
+    pub(super) map: Arc<ClusterMap>,
     pub(super) plan: Plan,
     pub(super) nodes: Rc<Vec<Node>>,
     pub(super) control: Control,
@@ -67,7 +67,7 @@ impl Cluster {
             control,
             daemons,
             shadow,
-            map: Rc::new(map),
+            map: Arc::new(map),
             reach: Reach::default(),
             clock: Rc::default(),
             sessions: Rc::default(),
@@ -91,22 +91,8 @@ impl Cluster {
         for (node, link) in self.nodes.iter().zip(&links) {
             self.links.borrow_mut().insert((id, node.id), link.number());
         }
-        let homes = self.map.homes.iter().map(|home| {
-            let member = |m: &farrow_control::map::MemberEntry| Member {
-                link: links[usize::from(m.node.0)].clone(),
-                segment: self.plan.segment(m.segment),
-            };
-            Home::new(home.id, home.members.iter().map(member).collect())
-        });
-        let core = Core::new(
-            fabric.clone(),
-            SimSpace(desks.clone()),
-            id,
-            (*self.map).clone(),
-            self.plan,
-            homes.collect(),
-            options.clone(),
-        );
+        let made = links.into_iter().map(|link| (link, self.map.epoch)).collect();
+        let core = Core::new(fabric.clone(), SimSpace(desks.clone()), self.plan, made, options.clone());
         Seat { id, fabric, desks, core }
     }
 

@@ -24,6 +24,10 @@ impl OwnMemory for SimMemory {
     fn store_word(&self, at: RemoteAddr, word: u64) {
         self.world.poke(self.node, at, &word.to_le_bytes());
     }
+
+    fn load_word(&self, at: RemoteAddr) -> u64 {
+        self.world.memory(self.node).word(at)
+    }
 }
 
 impl SimMemory {

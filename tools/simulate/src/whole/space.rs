@@ -3,14 +3,17 @@
 use super::cluster::Cluster;
 use super::mailbox::Mailbox;
 use super::node::{Call, serve};
-use farrow_client::{GrantError, Granting, Space, grant};
+use farrow_client::{GrantError, Granting, LinkError, Linking, Routes, Space, Waiting, grant};
+use farrow_control::coordination::Decision;
+use farrow_control::map::ClusterMap;
 use farrow_control::message::{Reply, Request};
-use farrow_fabric_sim::TaskId;
-use farrow_layout::{ClientId, HomeId, NodeId};
+use farrow_fabric_sim::{SimFabric, SimLink, TaskId};
+use farrow_layout::{ClientId, Epoch, HomeId, NodeId};
 use farrow_node::SessionId;
 use farrow_protocol::Extent;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// What a client's tasks that talk to nodes are asked to do.
 enum Job {
@@ -57,7 +60,7 @@ pub(super) struct Desks(Rc<Inner>);
 struct Inner {
     client: ClientId,
     desks: Vec<Desk>,
-    primaries: Vec<NodeId>,
+    map: Arc<ClusterMap>,
     is_dead: Cell<bool>,
 }
 
@@ -79,8 +82,7 @@ impl Desks {
             let worker = cluster.world.spawn(&cluster.daemons, work(session.clone(), jobs.clone()));
             desks.push(Desk { jobs, session, worker });
         }
-        let primaries = cluster.map.homes.iter().map(|h| h.members[0].node).collect();
-        Desks(Rc::new(Inner { client, desks, primaries, is_dead: Cell::new(false) }))
+        Desks(Rc::new(Inner { client, desks, map: cluster.map.clone(), is_dead: Cell::new(false) }))
     }
 
     /// The session with a node breaks. What was sent on it is still carried out.
@@ -102,8 +104,8 @@ impl Desks {
         self.0.desks.iter().map(|desk| desk.worker)
     }
 
-    fn primary(&self, home: HomeId) -> &Desk {
-        &self.0.desks[usize::from(self.0.primaries[usize::from(home.0)].0)]
+    fn desk(&self, node: NodeId) -> &Desk {
+        &self.0.desks[usize::from(node.0)]
     }
 }
 
@@ -111,19 +113,19 @@ impl Desks {
 pub(super) struct SimSpace(pub(super) Desks);
 
 /// A wait for an extent; once it is dropped nobody waits.
-struct Waiting(Mailbox<Result<Extent, GrantError>>);
+struct Hearing(Mailbox<Result<Extent, GrantError>>);
 
-impl Drop for Waiting {
+impl Drop for Hearing {
     fn drop(&mut self) {
         self.0.close();
     }
 }
 
 impl Space for SimSpace {
-    fn open(&self, home: HomeId, bytes: u64) -> Granting {
-        let waiting = Waiting(Mailbox::new());
+    fn open(&self, primary: NodeId, home: HomeId, bytes: u64) -> Granting {
+        let waiting = Hearing(Mailbox::new());
         let job = Job::Open { home, bytes, answer: waiting.0.clone() };
-        let asked = self.0.primary(home).jobs.send(job).is_ok();
+        let asked = self.0.desk(primary).jobs.send(job).is_ok();
         Box::pin(async move {
             let over = || GrantError::Unavailable("the node's control session has ended".into());
             if !asked {
@@ -133,11 +135,38 @@ impl Space for SimSpace {
         })
     }
 
-    fn seal(&self, extent: &Extent, used: u64) {
+    fn seal(&self, primary: NodeId, extent: &Extent, used: u64) {
         if !self.0.0.is_dead.get() {
             let job = Job::Tell(grant::seal(self.0.0.client, extent, used));
-            let _ = self.0.primary(extent.home).jobs.send(job);
+            let _ = self.0.desk(primary).jobs.send(job);
         }
+    }
+}
+
+/// A static cluster: links are lost for good.
+impl Routes<SimFabric> for SimSpace {
+    fn id(&self) -> ClientId {
+        self.0.0.client
+    }
+
+    fn map(&self) -> Arc<ClusterMap> {
+        self.0.0.map.clone()
+    }
+
+    fn newer_than(&self, _: Epoch) -> Waiting<()> {
+        Box::pin(std::future::pending())
+    }
+
+    fn link(&self, _: NodeId) -> Linking<SimLink> {
+        Box::pin(std::future::ready(Err(LinkError::Unreachable("links are lost for good".into()))))
+    }
+
+    fn report(&self, _: NodeId, _: String) -> Waiting<Decision> {
+        Box::pin(std::future::ready(Decision::YourWay))
+    }
+
+    fn rename(&self, _: ClientId) -> Waiting<Result<(), String>> {
+        panic!("nobody is evicted from a static cluster")
     }
 }
 

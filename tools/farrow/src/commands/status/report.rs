@@ -1,6 +1,6 @@
 //! The state of a cluster, for people and for machines.
 
-use super::{ClusterView, NodeAnswer, NodeView};
+use super::{ClusterView, NodeAnswer, NodeView, coordination};
 use crate::human;
 use crate::table::{Side, Table};
 use farrow_control::message::SegmentStats;
@@ -13,7 +13,7 @@ pub fn text(cluster: &ClusterView) -> String {
         Some(map) => format!(
             "cluster \"{}\": {}, {}, commit {}, epoch {}\n\n",
             map.name,
-            human::plural(map.nodes.len() as u64, "node"),
+            human::plural(cluster.nodes.len() as u64, "node"),
             map.geometry.policy,
             map.commit,
             map.epoch
@@ -26,7 +26,7 @@ pub fn text(cluster: &ClusterView) -> String {
     if !homes.is_empty() {
         text += &format!("\n{homes}");
     }
-    text
+    text + &coordination::text(cluster)
 }
 
 fn nodes(cluster: &ClusterView) -> Table {
@@ -42,8 +42,8 @@ fn nodes(cluster: &ClusterView) -> Table {
         ("REACHED BY", Side::Left),
     ];
     let mut table = Table::new(&columns);
-    for (number, node) in cluster.nodes.iter().enumerate() {
-        let name = format!("n{number}");
+    for node in &cluster.nodes {
+        let name = format!("n{}", node.number);
         let dash = || "-".to_owned();
         let NodeAnswer { stats, reached, .. } = match &node.answer {
             Ok(answer) => answer,
@@ -67,6 +67,10 @@ fn nodes(cluster: &ClusterView) -> Table {
             }),
         ]);
     }
+    for node in &cluster.lost {
+        let cells = std::iter::repeat_n("-".to_owned(), 6);
+        table.row([node.id.to_string(), node.address.clone(), "lost".to_owned()].into_iter().chain(cells));
+    }
     table
 }
 
@@ -74,7 +78,8 @@ fn nodes(cluster: &ClusterView) -> Table {
 fn details(cluster: &ClusterView) -> String {
     let mut said = [("unreachable", vec![]), ("reached by", vec![]), ("pages", vec![]), ("offers", vec![])];
     let (mut clients, mut differences) = (Vec::new(), Vec::new());
-    for (number, node) in cluster.nodes.iter().enumerate() {
+    for node in &cluster.nodes {
+        let number = node.number;
         let [unreachable, reached_by, pages, offers] = &mut said;
         let NodeAnswer { stats, reached, difference } = match &node.answer {
             Ok(answer) => answer,
@@ -237,7 +242,9 @@ pub fn json(cluster: &ClusterView) -> Value {
             "epoch": map.epoch.0,
             "homes": map.homes.len(),
         })),
-        "nodes": cluster.nodes.iter().enumerate().map(|(number, node)| node_json(number, node)).collect::<Vec<_>>(),
+        "nodes": cluster.nodes.iter().map(|node| node_json(node.number, node)).collect::<Vec<_>>(),
+        "lost": cluster.lost.iter().map(|node| json!({ "node": node.id.0, "address": node.address })).collect::<Vec<_>>(),
+        "coordination": coordination::json(cluster),
         "homes": homes.collect::<Vec<_>>(),
     })
 }

@@ -1,0 +1,82 @@
+//! What an agent works with.
+
+use crate::AgentError;
+use farrow_control::coordination::{Ask, Progress, Tell};
+use farrow_control::map::{ClusterMap, HomeEntry, MemberEntry};
+use farrow_control::message::{Reply, Request};
+use farrow_fabric::Fabric;
+use farrow_layout::{Epoch, NodeId};
+use farrow_protocol::{Home, Member};
+use std::sync::Arc;
+
+/// Nodes, links to them and a coordinator: of threads and sessions, or simulated. One order at a time uses it, so what it keeps
+/// may be borrowed for as long as one call takes.
+#[allow(async_fn_in_trait)] // Single-threaded throughout: no bound is missing.
+pub trait Field<F: Fabric> {
+    /// Time, buffers.
+    fn fabric(&self) -> &F;
+
+    /// The node whose agent this is.
+    fn node(&self) -> NodeId;
+
+    /// The latest map that is known here.
+    fn map(&self) -> Arc<ClusterMap>;
+
+    /// Goes by a map that the coordinator told the agent before it told the node.
+    fn adopt(&self, map: &ClusterMap);
+
+    /// How far an order is, for whoever asks.
+    fn note(&self, progress: Progress);
+
+    /// Asks the coordinator.
+    ///
+    /// # Errors
+    /// [`AgentError::Denied`]: nothing was done. [`AgentError::Coordinator`]: it may have been.
+    async fn ask(&self, ask: &Ask) -> Result<Tell, AgentError>;
+
+    /// Asks several nodes the same things at once, in order at each. Answers for each node the reply to the last of them, or why
+    /// one was not answered; the later ones were not asked then.
+    async fn tell(
+        &self,
+        map: &ClusterMap,
+        nodes: &[NodeId],
+        requests: &[Request],
+    ) -> Vec<Result<Reply, AgentError>>;
+
+    /// A link to a node that is up and of no earlier epoch than `epoch`.
+    ///
+    /// # Errors
+    /// There is none.
+    async fn link(&self, map: &ClusterMap, node: NodeId, epoch: Epoch) -> Result<F::Link, AgentError>;
+
+    /// A replica of a home as this agent reaches it.
+    ///
+    /// # Errors
+    /// As [`Field::link`].
+    async fn member(
+        &self,
+        map: &ClusterMap,
+        member: &MemberEntry,
+        epoch: Epoch,
+    ) -> Result<Member<F::Link>, AgentError> {
+        let plan = map.plan().map_err(|e| AgentError::NotNow(e.to_string()))?;
+        let link = self.link(map, member.node, epoch).await?;
+        Ok(Member { link, segment: plan.segment(member.segment) })
+    }
+
+    /// A home as it stands in `map`.
+    ///
+    /// # Errors
+    /// As [`Field::link`]; or it has no member left.
+    async fn home(&self, map: &ClusterMap, home: &HomeEntry) -> Result<Home<F::Link>, AgentError> {
+        let mut members = Vec::with_capacity(home.members.len());
+        for member in &home.members {
+            members.push(self.member(map, member, home.epoch).await?);
+        }
+        if members.is_empty() {
+            return Err(AgentError::NotNow(format!("home {} has no member left", home.id)));
+        }
+        let view = Home::new(home.id, members).of_epoch(home.epoch);
+        Ok(if home.is_open { view } else { view.closed() })
+    }
+}

@@ -1,0 +1,166 @@
+//! The coordinator: what it knows, and its beat.
+
+use crate::processes::Watcher;
+use crate::{Instant, Settings, State};
+use farrow_control::coordination::{Counts, OrderId, ProcessId, Progress};
+use farrow_layout::NodeId;
+use std::collections::BTreeMap;
+
+/// Decides who is in the cluster and what is to be done. It has no socket, no thread and no clock: requests come in as calls
+/// with the time, and nothing waits.
+///
+/// Whoever drives it stores [`Coordinator::unstored`] before it lets out anything that a call has returned, and calls
+/// [`Coordinator::tick`] no later than that says.
+#[derive(Debug)]
+pub struct Coordinator {
+    pub(crate) settings: Settings,
+    pub(crate) state: State,
+    is_changed: bool,
+    /// When each node that is up was heard last.
+    pub(crate) heard: BTreeMap<NodeId, Instant>,
+    pub(crate) watchers: BTreeMap<ProcessId, Watcher>,
+    pub(crate) progress: BTreeMap<OrderId, Progress>,
+    /// Orders and attempts that each node was told last.
+    pub(crate) told: BTreeMap<NodeId, Vec<(OrderId, u32)>>,
+    /// When closings that are outstanding began.
+    pub(crate) closed_at: BTreeMap<OrderId, Instant>,
+    pub(crate) reports: BTreeMap<(NodeId, ProcessId), Instant>,
+    pub(crate) counts: Counts,
+    /// Whether no node was in touch at the last beat.
+    pub(crate) is_isolated: bool,
+    /// Leases that predecessors granted have ended by then.
+    pub(crate) settled_at: Instant,
+    ticked: Instant,
+}
+
+impl Coordinator {
+    /// The coordinator of a cluster that has no nodes yet.
+    pub fn new(settings: Settings, now: Instant) -> Coordinator {
+        let mut it = Coordinator::resume(State::founded(&settings), settings, now);
+        it.is_changed = true;
+        it
+    }
+
+    /// Goes on after a restart, or after another coordinator: everybody gets a whole lease from now.
+    pub fn resume(state: State, settings: Settings, now: Instant) -> Coordinator {
+        let longest = state.longest_lease_ns.max(settings.lease_ns);
+        let mut it = Coordinator {
+            settings,
+            state,
+            is_changed: false,
+            heard: BTreeMap::new(),
+            watchers: BTreeMap::new(),
+            progress: BTreeMap::new(),
+            told: BTreeMap::new(),
+            closed_at: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            counts: Counts::default(),
+            is_isolated: false,
+            settled_at: now + longest,
+            ticked: now,
+        };
+        if it.state.longest_lease_ns < longest {
+            it.state_mut().longest_lease_ns = longest;
+        }
+        it.adopt_settings();
+        it.grant_all(now);
+        it
+    }
+
+    /// What is chosen anew with each start.
+    fn adopt_settings(&mut self) {
+        let (floor, coordinators) = (self.settings.floor(), self.settings.coordinators.clone());
+        if self.state.map.write_floor != floor || self.state.map.coordinators != coordinators {
+            let is_formed = self.state.is_formed();
+            let state = self.state_mut();
+            state.map.write_floor = floor;
+            state.map.coordinators = coordinators;
+            if is_formed {
+                state.next_epoch();
+            }
+        }
+    }
+
+    /// Everybody gets a whole lease, and as much again as a longer one of a predecessor's may still run.
+    pub(crate) fn grant_all(&mut self, now: Instant) {
+        let extra = self.settled_at.since(now + self.settings.lease_ns);
+        let now = now + extra;
+        self.heard = self.state.map.nodes.iter().filter(|n| n.is_up()).map(|n| (n.id, now)).collect();
+        for &process in self.state.clients.values() {
+            let unknown = || Watcher { heard: now, who: "not heard of yet".into() };
+            self.watchers.entry(process).or_insert_with(unknown);
+        }
+        self.watchers.values_mut().for_each(|watcher| watcher.heard = now);
+        let closings = self.state.orders.iter().filter(|entry| entry.closing.is_some());
+        self.closed_at = closings.map(|entry| (entry.order.id, now)).collect();
+    }
+
+    /// Decides what time alone decides: who is lost, who takes an order over, what is to be done next. Says when to call
+    /// again at the latest; calling earlier is fine, and so is calling after any request.
+    pub fn tick(&mut self, now: Instant) -> Instant {
+        // A coordinator that was stopped has heard nobody meanwhile, and that is not their fault.
+        let was_away = now.since(self.ticked) > self.settings.lease_ns / 2;
+        self.ticked = self.ticked.max(now);
+        if was_away {
+            self.grant_all(now);
+        }
+        if self.state.longest_lease_ns > self.settings.lease_ns && now >= self.settled_at {
+            let lease_ns = self.settings.lease_ns;
+            self.state_mut().longest_lease_ns = lease_ns;
+        }
+        self.lose_nodes(now);
+        self.lose_processes(now);
+        self.form(now);
+        self.drop_restores(now);
+        self.take_orders_over(now);
+        self.plan_change_of_view(now);
+        self.plan_restores(now);
+        self.plan_recoveries();
+        self.assign_orders(now);
+        self.forget(now);
+        self.next_beat(now)
+    }
+
+    fn next_beat(&self, now: Instant) -> Instant {
+        let nodes = self.heard.values().copied();
+        let ends = nodes.chain(self.watchers.values().map(|w| w.heard));
+        let ends = ends.map(|heard| heard + self.settings.lease_ns).filter(|&end| end > now);
+        let beat = now + (self.settings.lease_ns / 8).max(1);
+        ends.chain([beat]).min().unwrap_or(beat)
+    }
+
+    /// Volatile notes on what is no more.
+    fn forget(&mut self, now: Instant) {
+        let lease_ns = self.settings.lease_ns;
+        self.reports.retain(|_, at| now.since(*at) <= lease_ns);
+        let state = &self.state;
+        self.progress.retain(|id, _| state.order(*id).is_some());
+        self.closed_at.retain(|id, _| state.order(*id).is_some_and(|entry| entry.closing.is_some()));
+        self.told.retain(|node, _| state.map.node(*node).is_some_and(|n| n.is_up()));
+    }
+
+    /// The state, as it is now.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// What was chosen.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The state if it is another one than [`Coordinator::stored`] was last called for.
+    pub fn unstored(&self) -> Option<&State> {
+        self.is_changed.then_some(&self.state)
+    }
+
+    /// The present state is stored.
+    pub fn stored(&mut self) {
+        self.is_changed = false;
+    }
+
+    pub(crate) fn state_mut(&mut self) -> &mut State {
+        self.is_changed = true;
+        &mut self.state
+    }
+}

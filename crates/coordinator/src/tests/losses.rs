@@ -1,0 +1,156 @@
+use super::*;
+use crate::nodes::decide;
+use farrow_control::coordination::{Decision, Denial};
+
+#[test]
+fn a_node_is_passed_over_when_its_lease_is_over() {
+    let mut world = World::formed(3, 3);
+    world.pass(LEASE);
+    let heard = world.now;
+    let dead = world.stop(2);
+    world.pass(LEASE * 15 / 16);
+    assert!(!world.is_lost(2), "the lease is not over");
+    world.pass(heard.0 + LEASE - world.now.0);
+    assert!(world.is_lost(2));
+    assert_eq!(world.renew(NodeId(2), dead), Err(Denial::Deposed(NodeId(2))));
+    let again = world.it.register(world.now, &offer("host-2:7400", "host-2", dead));
+    assert_eq!(again, Err(Denial::Deposed(NodeId(2))));
+}
+
+#[test]
+fn nobody_who_renews_is_passed_over() {
+    let mut world = World::formed(5, 3);
+    world.pass(20 * LEASE);
+    assert!((0..5).all(|n| !world.is_lost(n)));
+    assert!(world.it.state().orders.is_empty());
+    assert_eq!(world.epoch(), Epoch(1));
+}
+
+#[test]
+fn the_last_copy_is_waited_for() {
+    let mut world = World::formed(3, 3);
+    world.pass(LEASE);
+    let lives: Vec<_> = world.there.clone();
+    world.there.clear();
+    world.pass(30 * LEASE);
+    assert!((0..3).all(|n| !world.is_lost(n)), "nobody could go on without them");
+    assert!(world.it.status(world.now, "").stuck[0].1.contains("waited for"));
+    // It was the coordinator that was cut off. They come back one after the other.
+    for life in lives {
+        world.there.push(life);
+        world.pass(LEASE / 2);
+    }
+    world.pass(2 * LEASE);
+    assert!((0..3).all(|n| !world.is_lost(n)));
+    assert_eq!(world.epoch(), Epoch(1));
+}
+
+#[test]
+fn a_coordinator_that_was_stopped_blames_nobody() {
+    let mut world = World::formed(3, 3);
+    world.pass(LEASE);
+    world.now = world.now + 10 * LEASE;
+    world.tick();
+    assert!((0..3).all(|n| !world.is_lost(n)));
+    world.stop(1);
+    world.pass_until_lost();
+    assert!(world.is_lost(1), "they have a lease, and no more");
+}
+
+#[test]
+fn f_nodes_at_once_are_passed_over() {
+    let mut world = World::formed(3, 3);
+    world.pass(LEASE);
+    world.stop(0);
+    world.stop(1);
+    world.pass_until_lost();
+    assert!(world.is_lost(0) && world.is_lost(1));
+    world.change_views();
+    assert!((0..3).all(|h| world.members(h) == [2] && world.home(h).is_open));
+}
+
+#[test]
+fn another_life_at_the_same_address_is_another_node_and_the_old_lease_runs_out() {
+    let mut world = World::formed(3, 3);
+    world.pass(LEASE);
+    let old = world.stop(0);
+    let new = world.start("host-0:7400");
+    assert_eq!(new, NodeId(3));
+    world.tick();
+    assert!(!world.is_lost(0), "its lease still runs");
+    assert_eq!(world.renew(NodeId(0), old), Err(Denial::Deposed(NodeId(0))));
+    world.pass_until_lost();
+    assert!(world.is_lost(0));
+    assert!(!world.is_lost(3));
+}
+
+#[test]
+fn a_home_whose_nodes_are_gone_for_certain_stays_closed_without_members() {
+    let mut world = World::formed(2, 1);
+    world.pass(LEASE);
+    world.stop(0);
+    world.pass(3 * LEASE);
+    assert!(!world.is_lost(0), "its memory may be there yet");
+    world.start("host-0:7400");
+    world.pass_until_lost();
+    assert!(world.is_lost(0));
+    assert!(world.members(0).is_empty() && !world.home(0).is_open);
+    assert_eq!(world.change(), None);
+    assert_eq!(world.members(1), [1]);
+    assert_eq!(world.it.state().map.defect(), None);
+}
+
+#[test]
+fn the_decision_table() {
+    use Decision::*;
+    for (has_lease, reporters, processes, can_be_spared, expected) in [
+        (false, 1, 9, false, Deposing),
+        (true, 5, 9, true, Deposing),
+        (true, 5, 9, false, YourWay),
+        (true, 4, 9, true, YourWay),
+        (true, 4, 8, true, YourWay),
+        (true, 1, 1, true, Deposing),
+    ] {
+        assert_eq!(decide(has_lease, reporters, processes, can_be_spared), expected);
+    }
+}
+
+#[test]
+fn a_node_that_most_clients_cannot_reach_is_deposed_when_its_lease_is_over() {
+    let mut world = World::formed(3, 3);
+    world.pass(LEASE);
+    for p in [P, Q, ProcessId(79)] {
+        world.it.watch(world.now, p, "test").unwrap();
+    }
+    assert_eq!(world.it.unreachable(world.now, P, NodeId(1)), Ok(Decision::YourWay));
+    assert_eq!(world.it.unreachable(world.now, P, NodeId(1)), Ok(Decision::YourWay), "one voice, said twice");
+    assert_eq!(world.it.unreachable(world.now, Q, NodeId(1)), Ok(Decision::Deposing));
+    let life = world.there[1].1;
+    assert_eq!(world.renew(NodeId(1), life), Err(Denial::Deposed(NodeId(1))));
+    assert!(!world.is_lost(1), "its lease runs out first");
+    world.pass_until_lost();
+    assert!(world.is_lost(1));
+}
+
+#[test]
+fn a_node_that_a_home_needs_for_its_floor_is_not_deposed() {
+    let mut world = World::formed(3, 3);
+    world.pass(LEASE);
+    world.stop(2);
+    world.pass_until_lost();
+    world.it.watch(world.now, P, "test").unwrap();
+    assert_eq!(world.it.unreachable(world.now, P, NodeId(1)), Ok(Decision::YourWay));
+    assert_eq!(world.it.unreachable(world.now, P, NodeId(2)), Ok(Decision::Deposing));
+}
+
+#[test]
+fn a_decision_is_taken_back_when_the_others_were_lost_before_the_node_heard_of_it() {
+    let mut world = World::formed(3, 3);
+    world.pass(LEASE);
+    world.it.watch(world.now, P, "test").unwrap();
+    assert_eq!(world.it.unreachable(world.now, P, NodeId(0)), Ok(Decision::Deposing));
+    let (_, life) = world.there[0];
+    world.now = world.now + LEASE;
+    world.it.heard.insert(NodeId(2), world.now);
+    assert_eq!(world.renew(NodeId(0), life), Ok(()), "only n2 is left besides");
+}

@@ -1,0 +1,35 @@
+//! What a node does when its lease is not renewed: it asks its peers, and breaks its links when that does not help either.
+
+use super::heartbeat::served;
+use super::peers::Peers;
+use crate::ending::Ending;
+use crate::links::boot_time_ns;
+use crate::service::Service;
+use std::thread;
+use std::time::Duration;
+
+/// Looks after the lease until the daemon ends.
+pub(crate) fn keep(service: &Service, ending: &Ending, mut peers: Peers, lease: Duration) {
+    let mut had_one = true;
+    while !ending.is_told() {
+        let now = boot_time_ns();
+        let left = service.links().lease_until().saturating_sub(now);
+        if left < served(lease) / 2 && peers.promise(service, lease) {
+            service.links().set_lease(now + served(lease));
+            if !std::mem::replace(&mut had_one, true) {
+                tracing::info!("the peers let this node serve on without a coordinator");
+            }
+        }
+        if boot_time_ns() >= service.links().lease_until() {
+            service.links().expire();
+            if std::mem::take(&mut had_one) {
+                tracing::warn!(
+                    "no lease: neither a coordinator nor all of the peers can be reached; not serving"
+                );
+            }
+        } else {
+            had_one = true;
+        }
+        thread::sleep(lease / 16);
+    }
+}

@@ -1,0 +1,70 @@
+//! What this node has promised its peers: not to end a fence that deposes them (`docs/protocols/membership.md`).
+
+use farrow_control::message::Refusal;
+use farrow_layout::NodeId;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Promises given, and to whom none is given any more.
+#[derive(Debug, Default)]
+pub(crate) struct Promises(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    until: BTreeMap<NodeId, Instant>,
+    deposed: BTreeSet<NodeId>,
+}
+
+impl Promises {
+    /// Promises `peer` that no fence deposing it ends within `period` from `now`.
+    ///
+    /// # Errors
+    /// Such a fence has begun.
+    pub(crate) fn give(&self, peer: NodeId, period: Duration, now: Instant) -> Result<(), Refusal> {
+        let mut state = self.state();
+        if state.deposed.contains(&peer) {
+            return Err(Refusal::Deposed(peer));
+        }
+        let until = state.until.entry(peer).or_insert(now);
+        *until = (*until).max(now + period);
+        Ok(())
+    }
+
+    /// Gives none to `deposed` from now on. Says how long those given still hold.
+    pub(crate) fn end(&self, deposed: &[NodeId], now: Instant) -> Duration {
+        let mut state = self.state();
+        state.deposed.extend(deposed);
+        let left = deposed.iter().filter_map(|node| state.until.get(node)?.checked_duration_since(now));
+        left.max().unwrap_or_default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Each change is one step; a panic leaves none half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: NodeId = NodeId(3);
+    const LEASE: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_fence_waits_for_what_was_promised_and_nothing_is_promised_behind_it() {
+        let (it, now) = (Promises::default(), Instant::now());
+        it.give(PEER, LEASE, now).unwrap();
+        it.give(PEER, LEASE / 2, now).expect("a shorter one takes nothing back");
+        assert_eq!(it.end(&[PEER, NodeId(4)], now + LEASE / 4), LEASE * 3 / 4);
+        assert_eq!(it.give(PEER, LEASE, now), Err(Refusal::Deposed(PEER)));
+        assert_eq!(it.end(&[PEER], now + LEASE * 2), Duration::ZERO, "a fence may be tried again");
+    }
+
+    #[test]
+    fn whoever_was_promised_nothing_is_waited_for_by_nobody() {
+        let it = Promises::default();
+        assert_eq!(it.end(&[PEER], Instant::now()), Duration::ZERO);
+    }
+}
