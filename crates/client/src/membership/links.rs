@@ -218,8 +218,7 @@ impl<F: Fabric, R: Routes<F>> Links<F, R> {
 
     /// Backs off for the `waits`th time, but only as long as `map` is the latest.
     pub(super) async fn wait(&self, waits: u32, map: &ClusterMap) {
-        let wait = (SHORTEST_WAIT * (1 << waits.min(7))).min(LONGEST_WAIT);
-        let _ = self.pause(wait, map).await;
+        let _ = self.pause(SHORTEST_WAIT * (1 << waits.min(4)), map).await;
     }
 
     /// Waits, but only as long as `map` is the latest.

@@ -21,3 +21,6 @@ pub(crate) use counts::Counts;
 pub use counts::MembershipStats;
 pub use routes::{LinkError, Linking, Routes, Waiting};
 pub(crate) use views::{HomeViews, NoWay};
+
+#[cfg(test)]
+mod tests;
