@@ -16,9 +16,11 @@
 mod change;
 mod error;
 mod field;
+mod recover;
 mod restore;
 
 pub use change::change_view;
 pub use error::AgentError;
 pub use field::Field;
+pub use recover::recover;
 pub use restore::Restores;

@@ -287,7 +287,7 @@ impl<F: Fabric, S: Space + Routes<F>> Core<F, S> {
         let home = view.id();
         let extents = &self.0.extents[usize::from(home.0)];
         let extent_len = self.0.plan.geometry().extent_len;
-        let mut attempts = 0;
+        let (mut attempts, mut waits) = (0, 0);
         loop {
             let owner = self.id();
             let reserved = extents.reserve::<F, S>(&*self.0.control, owner, view, extent_len, len).await;
@@ -296,12 +296,15 @@ impl<F: Fabric, S: Space + Routes<F>> Core<F, S> {
                 Err(NoRoom::Grant(no_space @ GrantError::NoSpace(_))) => return Err(no_space.into()),
                 Err(failed) => failed,
             };
-            attempts += 1;
+            let is_wait = matches!(failed, NoRoom::Grant(GrantError::NotNow(_)));
             let (why, next) = match failed {
+                NoRoom::Grant(GrantError::NotNow(why)) => (why, self.0.views.look_again(home, waits).await),
                 NoRoom::Link(error) => (error.to_string(), self.0.views.renew(view).await),
                 NoRoom::Grant(error) => (error.to_string(), self.0.views.reach_primary(view).await),
                 NoRoom::Overtaken => ("its view is out of date".to_owned(), self.0.views.view(home).await),
             };
+            attempts += u32::from(!is_wait);
+            waits += u32::from(is_wait);
             match next {
                 Ok(next) if attempts < MOST_RESERVATIONS => *view = next,
                 _ => return Err(Error::Unavailable { why }),

@@ -33,6 +33,7 @@ pub fn seal(client: ClientId, extent: &Extent, used: u64) -> Request {
 pub fn refused(refusal: &Refusal) -> GrantError {
     match refusal {
         Refusal::NoSpace { .. } => GrantError::NoSpace(refusal.to_string()),
+        Refusal::HomeClosed(_) | Refusal::NotPrimary { .. } => GrantError::NotNow(refusal.to_string()),
         _ => GrantError::Unavailable(refusal.to_string()),
     }
 }

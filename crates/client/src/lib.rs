@@ -10,10 +10,13 @@
 
 #![forbid(unsafe_code)]
 
+mod bulletin;
 mod cache;
 mod cluster;
+mod control_plane;
 mod core;
 mod dead;
+mod desk;
 mod error;
 pub mod grant;
 mod handle;
@@ -27,6 +30,7 @@ mod worker;
 
 pub use cache::{Cache, CacheStats};
 pub use cluster::{Cluster, ConnectError, NodeSummary};
+pub use control_plane::ControlPlane;
 pub use core::{Core, PutRequest, ValueInfo, When};
 pub use error::{Error, Rejected};
 pub use farrow_control::Secret;

@@ -1,21 +1,15 @@
 //! The client of one thread.
 
 use crate::cluster::Cluster;
-use crate::grant;
-use crate::membership::{LinkError, Linking, Routes, Waiting};
-use crate::space::{GrantError, Granting, Space};
-use crate::worker::Worker;
+use crate::control_plane::ControlPlane;
+use crate::desk::Named;
 use crate::{ConnectError, Core, Options};
-use farrow_control::coordination::Decision;
-use farrow_control::map::ClusterMap;
-use farrow_control::message::{Refusal, Request};
-use farrow_fabric::{Chain, Fabric, Link, block_on, block_on_for};
-use farrow_layout::{ClientId, Epoch, HomeId, NodeId, RemoteAddr, Superblock};
-use farrow_protocol::Extent;
+use farrow_control::message::Refusal;
+use farrow_fabric::{Fabric, block_on, block_on_for, join_all};
+use farrow_layout::{ClientId, Epoch, NodeId};
 use farrow_transport::{AnyFabric, AnyLink, DialError};
 use std::ops::Deref;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// The client of one thread: operations are those of [`Core`]. Cheap to clone within the thread.
@@ -39,82 +33,46 @@ impl Drop for Leaving {
 /// How long a client that leaves waits for nodes that may be gone.
 const FAREWELL: Duration = Duration::from_millis(100);
 
-/// Space from the nodes' control planes.
-pub struct ControlPlane {
-    client: ClientId,
-    map: Arc<ClusterMap>,
-    workers: Vec<Arc<Worker>>,
-}
-
-impl Space for ControlPlane {
-    fn open(&self, primary: NodeId, home: HomeId, bytes: u64) -> Granting {
-        let answer = self.workers[usize::from(primary.0)].open(self.client, home, bytes);
-        Box::pin(async move {
-            answer.await.unwrap_or_else(|_| {
-                Err(GrantError::Unavailable("the node's control session has ended".into()))
-            })
-        })
-    }
-
-    fn seal(&self, primary: NodeId, extent: &Extent, used: u64) {
-        self.workers[usize::from(primary.0)].tell(grant::seal(self.client, extent, used));
-    }
-}
-
-impl Routes<AnyFabric> for ControlPlane {
-    fn id(&self) -> ClientId {
-        self.client
-    }
-
-    fn map(&self) -> Arc<ClusterMap> {
-        self.map.clone()
-    }
-
-    fn newer_than(&self, _: Epoch) -> Waiting<()> {
-        Box::pin(std::future::pending())
-    }
-
-    fn link(&self, node: NodeId) -> Linking<AnyLink> {
-        let why = format!("the session with {node} makes no second link");
-        Box::pin(std::future::ready(Err(LinkError::Unreachable(why))))
-    }
-
-    fn report(&self, _: NodeId, _: String) -> Waiting<Decision> {
-        Box::pin(std::future::ready(Decision::YourWay))
-    }
-
-    fn rename(&self, old: ClientId) -> Waiting<Result<(), String>> {
-        Box::pin(std::future::ready(Err(format!("{old} was not given by a coordinator"))))
-    }
-}
-
-impl Drop for ControlPlane {
-    fn drop(&mut self) {
-        for worker in &self.workers {
-            worker.tell(Request::Leave { client: self.client });
-        }
-    }
-}
-
 /// Ids to draw before giving up; a collision among 2^32 is rare, several in a row are a defect.
 const ID_ATTEMPTS: u32 = 8;
+
+type Links = Vec<(AnyLink, Epoch)>;
 
 impl LocalClient {
     pub(crate) fn join(cluster: &Cluster, options: &Options) -> Result<LocalClient, ConnectError> {
         let fabric = cluster.fabric(options).map_err(ConnectError::Local)?;
-        let client = join_everywhere(cluster, &fabric)?;
-        let mut links = Vec::new();
-        for worker in cluster.workers() {
-            let (link, epoch) = worker.session().link(&fabric, client)?;
-            prove(&fabric, &link, worker, cluster)?;
-            links.push((link, epoch));
-        }
-        let map = Arc::new(cluster.map().clone());
-        let control = ControlPlane { client, map, workers: cluster.workers().to_vec() };
+        let (client, named, links) = match cluster.desk() {
+            None => draw_and_link(cluster, &fabric)?,
+            Some(desk) => {
+                let gone = || ConnectError::Local("the coordinator's thread has ended".into());
+                let named = block_on(&fabric, desk.new_client()).map_err(|_| gone())?;
+                let named = named.map_err(ConnectError::Coordinator)?;
+                let (links, failed) = link_all(cluster, &fabric, named.client);
+                // Their homes have other members, or soon will.
+                for (node, error) in &failed {
+                    tracing::warn!(%node, %error, "a node cannot be linked: the client begins without it");
+                }
+                match failed.into_iter().next() {
+                    Some((_, error)) if links.is_empty() => return Err(error),
+                    _ => (named.client, Some(named), links),
+                }
+            }
+        };
+        let linked: Vec<NodeId> = links.iter().map(|(link, _)| farrow_fabric::Link::node(link)).collect();
+        let control = ControlPlane::new(cluster, &fabric, client, named);
         let core = Core::new(fabric, control, *cluster.plan(), links, options.clone());
-        for home in &cluster.map().homes {
-            // With all links there it takes no time.
-            block_on(core.fabric(), core.view(home.id)).map_err(|e| ConnectError::Local(e.to_string()))?;
+        let map = cluster.map();
+        let is_linked = |home: &&farrow_control::map::HomeEntry| {
+            home.is_open && home.members.iter().all(|member| linked.contains(&member.node))
+        };
+        for home in map.homes.iter().filter(is_linked) {
+            // With all links there it takes no time; where a node was fenced meanwhile, the first operation sees to it.
+            if map.is_static() {
+                block_on(core.fabric(), core.view(home.id))
+                    .map_err(|e| ConnectError::Local(e.to_string()))?;
+            } else {
+                block_on_for(core.fabric(), FAREWELL, core.view(home.id));
+            }
         }
         let leaving = Rc::new(Leaving(core.clone()));
         Ok(LocalClient { core, _leaving: leaving })
@@ -134,42 +92,41 @@ impl Deref for LocalClient {
     }
 }
 
-fn join_everywhere(cluster: &Cluster, fabric: &AnyFabric) -> Result<ClientId, ConnectError> {
+/// In a static cluster: an id that is free everywhere, and links to all nodes.
+fn draw_and_link(
+    cluster: &Cluster,
+    fabric: &AnyFabric,
+) -> Result<(ClientId, Option<Named>, Links), ConnectError> {
     let mut attempt = 0;
-    'draw: loop {
+    loop {
         let client = Cluster::draw_id(fabric.random());
-        for (i, worker) in cluster.workers().iter().enumerate() {
-            match worker.session().join(client) {
-                Ok(()) => {}
-                Err(DialError::Refused { refusal: Refusal::ClientTaken(_), .. }) if attempt < ID_ATTEMPTS => {
-                    attempt += 1;
-                    cluster.workers()[..i].iter().for_each(|w| w.tell(Request::Leave { client }));
-                    continue 'draw;
-                }
-                Err(e) => {
-                    cluster.workers()[..i].iter().for_each(|w| w.tell(Request::Leave { client }));
-                    return Err(e.into());
-                }
-            }
+        let (links, failed) = link_all(cluster, fabric, client);
+        let Some((_, error)) = failed.into_iter().next() else { return Ok((client, None, links)) };
+        drop(links);
+        cluster.workers().iter().for_each(|worker| worker.leave(client, None));
+        let is_taken =
+            matches!(error, ConnectError::Dial(DialError::Refused { refusal: Refusal::ClientTaken(_), .. }));
+        attempt += 1;
+        if !is_taken || attempt > ID_ATTEMPTS {
+            return Err(error);
         }
-        return Ok(client);
     }
 }
 
-/// Reads the superblock over a new link: that proves the path, and that both sides speak of the same memory.
-fn prove(fabric: &AnyFabric, link: &AnyLink, worker: &Worker, cluster: &Cluster) -> Result<(), ConnectError> {
-    let session = worker.session();
-    let address = || session.address().to_owned();
-    let buffer = fabric.buffers().take(Superblock::LEN).map_err(|e| ConnectError::Local(e.to_string()))?;
-    let read = link.post(Chain::new().read(RemoteAddr(0), buffer.whole()));
-    block_on(fabric, read).map_err(|e| ConnectError::Proof { address: address(), why: e.to_string() })?;
-    let superblock = buffer
-        .with(Superblock::open)
-        .map_err(|source| ConnectError::Superblock { address: address(), source })?;
-    let said = (session.welcome().incarnation.0, session.node().0, cluster.map().cluster_id());
-    if (superblock.incarnation, superblock.node, superblock.cluster) != said {
-        let why = format!("it is the memory of node {} of another cluster or another life", superblock.node);
-        return Err(ConnectError::Proof { address: address(), why });
+/// Links to all nodes that are up, and why there is none to the others.
+fn link_all(cluster: &Cluster, fabric: &AnyFabric, client: ClientId) -> (Links, Vec<(NodeId, ConnectError)>) {
+    let map = cluster.map();
+    let up = map.nodes.iter().filter(|node| node.is_up());
+    let linking = up.map(|node| {
+        let linked = ControlPlane::reach(cluster.clone(), fabric.clone(), node.id, client, Vec::new());
+        Box::pin(async { (node.id, linked.await) })
+    });
+    let (mut links, mut failed) = (Vec::new(), Vec::new());
+    for (node, linked) in block_on(fabric, join_all(linking.collect::<Vec<_>>())) {
+        match linked {
+            Ok(link) => links.push(link),
+            Err(error) => failed.push((node, error)),
+        }
     }
-    Ok(())
+    (links, failed)
 }

@@ -30,6 +30,9 @@ pub enum GrantError {
     /// The home's blocks are all in use.
     #[error("{0}")]
     NoSpace(String),
+    /// The home is about to change its view, or has, and one of the two does not know it yet.
+    #[error("{0}")]
+    NotNow(String),
     /// The node did not answer, or refused.
     #[error("{0}")]
     Unavailable(String),
@@ -41,7 +44,7 @@ impl From<GrantError> for Error {
             GrantError::NoSpace(why) => Error::Full {
                 why: format!("{why}: delete does not free space yet; give nodes more memory (node.memory)"),
             },
-            GrantError::Unavailable(why) => Error::Unavailable { why },
+            GrantError::NotNow(why) | GrantError::Unavailable(why) => Error::Unavailable { why },
         }
     }
 }

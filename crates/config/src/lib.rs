@@ -45,7 +45,7 @@ pub use load::{Loaded, load, load_in};
 pub use origin::Origin;
 pub use quantity::{parse_duration, parse_size, print_duration, print_size};
 pub use reference::render_markdown;
-pub use schema::{Client, Cluster, Config, Fabric, KEYS, Key, Log, Node, SECTIONS, Section};
+pub use schema::{Client, Cluster, Config, Coordinator, Fabric, KEYS, Key, Log, Node, SECTIONS, Section};
 pub use secret::{SecretError, SecretText};
 pub use show::{render_table, render_toml, to_json};
 pub use value::Value;

@@ -110,6 +110,13 @@ impl Node {
     }
 }
 
+impl Coordinator {
+    /// The address that others dial: `advertise`, or else `listen`.
+    pub fn advertised(&self) -> &str {
+        self.advertise.as_deref().unwrap_or(&self.listen)
+    }
+}
+
 impl Fabric {
     /// The chosen port of the device, if one was chosen.
     pub fn chosen_port(&self) -> Option<u8> {
@@ -208,7 +215,7 @@ schema! {
     cluster: Cluster {
         /// Name of the cluster, for reports and for telling two clusters apart.
         name: String = Kind::Text, "farrow", "shop";
-        /// Control addresses of all memory nodes; the same list in the same order everywhere.
+        /// Control addresses of all memory nodes, the same list in the same order everywhere; not needed with cluster.coordinators.
         nodes: Vec<String> = Kind::List, "", "10.0.0.1:7400,10.0.0.2:7400,10.0.0.3:7400";
         /// Control addresses of the coordinators; with them nodes register and are replaced when they are lost.
         coordinators: Vec<String> = Kind::List, "", "10.0.0.1:7300,10.0.0.2:7300";
@@ -228,6 +235,12 @@ schema! {
         block_size: u64 = Kind::Size { min: 64 * KIB, max: 16 * MIB }, "256KiB", "1MiB";
         /// Bytes of a block that a client holds open at a time; a multiple of 64, at most block_size.
         extent_size: u64 = Kind::Size { min: 64, max: 16 * MIB }, "64KiB", "16KiB";
+        /// Memory nodes that a coordinator waits for before it places homes; later ones are spares.
+        nodes_to_form: u16 = Kind::Integer { min: 1, max: 1024 }, "3", "5";
+        /// Lost memory nodes whose copies the others keep room for, as long as enough nodes are left.
+        headroom_nodes: u16 = Kind::Integer { min: 0, max: 64 }, "1", "2";
+        /// Fewest copies that a write is accepted with while others are lost; 0 is one less than cluster.policy says.
+        write_floor: u8 = Kind::Integer { min: 0, max: 7 }, "0", "1";
     }
     /// A memory node.
     node: Node {
@@ -247,6 +260,19 @@ schema! {
         reformat: bool = Kind::Bool, "false", "true";
         /// Clients served at a time.
         max_clients: u32 = Kind::Integer { min: 1, max: 4096 }, "256", "1024";
+    }
+    /// A coordinator.
+    coordinator: Coordinator {
+        /// Address that nodes and clients are heard on; port 0 takes any free one.
+        listen: String = Kind::Text, "127.0.0.1:7300", "0.0.0.0:7300";
+        /// Address that others dial, as in cluster.coordinators; without it, the address listened on.
+        advertise: Option<String> = Kind::OptionalText, "", "10.0.0.8:7300";
+        /// Where the state is kept: file:PATH for one coordinator, etcd:http://HOST:PORT,... for several.
+        store: String = Kind::Text, "file:farrow-coordinator.state", "etcd:http://10.0.0.8:2379,http://10.0.0.9:2379";
+        /// How long a node or a client process is believed to be there after its last word.
+        lease: Duration = Kind::Duration { min: Duration::from_millis(50), max: Duration::from_secs(60) }, "1s", "500ms";
+        /// Bytes a second that each order to restore copies may take while clients work; 0 is no cap.
+        restore_bandwidth: u64 = Kind::Size { min: 0, max: TIB }, "1GiB", "200MiB";
     }
     /// How memory is reached.
     fabric: Fabric {
@@ -277,6 +303,8 @@ schema! {
         threads: u32 = Kind::Integer { min: 1, max: 256 }, "1", "8";
         /// How long an idle thread polls before it sleeps until an event.
         spin: Duration = Kind::Duration { min: Duration::ZERO, max: SECOND }, "50us", "0s";
+        /// Whether to write where so many nodes were lost that fewer copies are left than the cluster's floor.
+        allow_under_replicated: bool = Kind::Bool, "false", "true";
     }
     /// What is logged.
     log: Log {

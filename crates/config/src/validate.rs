@@ -74,58 +74,34 @@ pub(crate) fn together(config: &Config, origin: impl Fn(usize) -> Origin) -> Vec
         );
     }
 
-    let mut seen = HashSet::new();
-    for node in &cluster.nodes {
-        match Address::parse(node) {
-            Err(reason) => {
-                report(&[("cluster", "nodes")], format!("cluster.nodes lists \"{node}\": {reason}"))
-            }
-            Ok(address) if address.port == 0 => {
-                report(
-                    &[("cluster", "nodes")],
-                    format!("cluster.nodes lists \"{node}\": nobody can dial port 0"),
-                );
-            }
-            Ok(address) if address.is_wildcard() => report(
-                &[("cluster", "nodes")],
-                format!("cluster.nodes lists \"{node}\", which nobody can dial: list the node's own address"),
+    for (name, list, what) in
+        [("nodes", &cluster.nodes, "node"), ("coordinators", &cluster.coordinators, "coordinator")]
+    {
+        for complaint in listed(name, list, what) {
+            report(&[("cluster", name)], complaint);
+        }
+    }
+    if usize::from(cluster.write_floor) > cluster.policy.copies() {
+        report(
+            &[("cluster", "write_floor"), ("cluster", "policy")],
+            format!(
+                "cluster.write_floor is {} and cluster.policy {}: no write would ever be accepted",
+                cluster.write_floor, cluster.policy
             ),
-            Ok(_) => {}
-        }
-        if !seen.insert(node.to_ascii_lowercase()) {
-            report(
-                &[("cluster", "nodes")],
-                format!("cluster.nodes lists \"{node}\" twice: list each node once"),
-            );
-        }
+        );
     }
 
     let node = &config.node;
-    match Address::parse(&node.listen) {
-        Err(reason) => report(&[("node", "listen")], format!("node.listen is \"{}\": {reason}", node.listen)),
-        Ok(address) if address.is_wildcard() && node.advertise.is_none() => report(
-            &[("node", "listen"), ("node", "advertise")],
-            format!(
-                "node.listen is \"{}\", all addresses of this host, and nobody can dial that: \
-                 set node.advertise to the one in cluster.nodes",
-                node.listen
-            ),
-        ),
-        Ok(_) => {}
+    for complaint in reachable("node", &node.listen, node.advertise.as_deref(), "cluster.nodes") {
+        report(&[("node", "listen"), ("node", "advertise")], complaint);
     }
-    if let Some(advertise) = &node.advertise {
-        match Address::parse(advertise) {
-            Err(reason) => {
-                report(&[("node", "advertise")], format!("node.advertise is \"{advertise}\": {reason}"))
-            }
-            Ok(address) if address.is_wildcard() || address.port == 0 => report(
-                &[("node", "advertise")],
-                format!(
-                    "node.advertise is \"{advertise}\", which nobody can dial: set the address clients see"
-                ),
-            ),
-            Ok(_) => {}
-        }
+    let coordinator = &config.coordinator;
+    let advertise = coordinator.advertise.as_deref();
+    for complaint in reachable("coordinator", &coordinator.listen, advertise, "cluster.coordinators") {
+        report(&[("coordinator", "listen"), ("coordinator", "advertise")], complaint);
+    }
+    if let Some(complaint) = store(&coordinator.store) {
+        report(&[("coordinator", "store")], complaint);
     }
     if node.reformat && node.memory_file.is_none() {
         report(
@@ -149,6 +125,68 @@ pub(crate) fn together(config: &Config, origin: impl Fn(usize) -> Origin) -> Vec
         );
     }
     problems
+}
+
+/// What is wrong with a list of addresses to dial.
+fn listed(name: &str, list: &[String], what: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut seen = HashSet::new();
+    for item in list {
+        let complaint = match Address::parse(item) {
+            Err(reason) => Some(reason.to_owned()),
+            Ok(address) if address.port == 0 => Some("nobody can dial port 0".to_owned()),
+            Ok(address) if address.is_wildcard() => {
+                Some(format!("nobody can dial that: list the {what}'s own address"))
+            }
+            Ok(_) => None,
+        };
+        complaints.extend(complaint.map(|why| format!("cluster.{name} lists \"{item}\": {why}")));
+        if !seen.insert(item.to_ascii_lowercase()) {
+            complaints.push(format!("cluster.{name} lists \"{item}\" twice: list each {what} once"));
+        }
+    }
+    complaints
+}
+
+/// What is wrong with the addresses that a daemon listens on and that others dial.
+fn reachable(section: &str, listen: &str, advertise: Option<&str>, list: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    match Address::parse(listen) {
+        Err(reason) => complaints.push(format!("{section}.listen is \"{listen}\": {reason}")),
+        Ok(address) if address.is_wildcard() && advertise.is_none() => complaints.push(format!(
+            "{section}.listen is \"{listen}\", all addresses of this host, and nobody can dial that: \
+             set {section}.advertise to the one in {list}"
+        )),
+        Ok(_) => {}
+    }
+    match advertise.map(|advertise| (advertise, Address::parse(advertise))) {
+        Some((advertise, Err(reason))) => {
+            complaints.push(format!("{section}.advertise is \"{advertise}\": {reason}"));
+        }
+        Some((advertise, Ok(address))) if address.is_wildcard() || address.port == 0 => complaints.push(format!(
+            "{section}.advertise is \"{advertise}\", which nobody can dial: set the address that others see"
+        )),
+        _ => {}
+    }
+    complaints
+}
+
+/// What is wrong with the place where a coordinator's state is to be kept.
+fn store(text: &str) -> Option<String> {
+    let wrong = |why: &str| Some(format!("coordinator.store is \"{text}\": {why}"));
+    match text.split_once(':') {
+        Some(("file", "")) => wrong("the path is missing, write file:PATH"),
+        Some(("file", _)) => None,
+        Some(("etcd", list)) => {
+            let urls: Vec<&str> = list.split(',').map(str::trim).collect();
+            let bad = urls.iter().find(|url| {
+                let address = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+                !address.is_some_and(|address| Address::parse(address).is_ok_and(|a| a.port != 0))
+            });
+            bad.and_then(|url| wrong(&format!("\"{url}\" is no address of etcd, write http://HOST:PORT")))
+        }
+        _ => wrong("write file:PATH, or etcd:http://HOST:PORT,..."),
+    }
 }
 
 #[cfg(test)]
@@ -199,6 +237,21 @@ mod tests {
         assert!(message.contains("set node.advertise"), "{message}");
         let message = refused(|c| c.node.advertise = Some("[::]:7400".to_owned()));
         assert!(message.contains("node.advertise"), "{message}");
+        let message = refused(|c| c.cluster.coordinators = nodes(&["a:1", "a:1"]));
+        assert!(message.contains("cluster.coordinators lists \"a:1\" twice"), "{message}");
+        let message = refused(|c| c.coordinator.listen = "0.0.0.0:7300".to_owned());
+        assert!(message.contains("set coordinator.advertise"), "{message}");
+        let message = refused(|c| c.cluster.write_floor = 4);
+        assert!(message.contains("no write would ever be accepted"), "{message}");
+        for (store, expected) in [
+            ("state", "write file:PATH"),
+            ("file:", "path is missing"),
+            ("etcd:", "no address of etcd"),
+            ("etcd:http://a:2379,https://b:2379", "\"https://b:2379\" is no address"),
+        ] {
+            let message = refused(|c| c.coordinator.store = store.to_owned());
+            assert!(message.contains(expected), "{message}");
+        }
         let message = refused(|c| c.node.reformat = true);
         assert!(message.contains("without node.memory_file"), "{message}");
         let message = refused(|c| {
@@ -215,6 +268,8 @@ mod tests {
         config.cluster.extent_size = config.cluster.block_size;
         config.node.listen = "0.0.0.0:0".to_owned();
         config.node.advertise = Some("a:1".to_owned());
+        config.cluster.coordinators = nodes(&["a:1", "b:1"]);
+        config.coordinator.store = "etcd:http://a:2379,http://[::1]:2379/".to_owned();
         config.fabric.transport = Transport::Rdma;
         config.fabric.require = Require::Rdma;
         config.validate().unwrap();

@@ -198,7 +198,7 @@ macro_rules! number_fields {
     )*};
 }
 
-number_fields!(u8, i16, u32, u64);
+number_fields!(u8, u16, i16, u32, u64);
 
 #[cfg(test)]
 mod tests {

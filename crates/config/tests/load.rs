@@ -6,7 +6,7 @@ use clap::Command;
 use farrow_config::{ConfigError, FileChoice, KEYS, Loaded, Origin, Problem, SECTIONS, args, load_in};
 use tempfile::TempDir;
 
-const ALL: &[&str] = &["cluster", "node", "fabric", "client", "log"];
+const ALL: &[&str] = &["cluster", "node", "coordinator", "fabric", "client", "log"];
 
 fn load_with(directory: &Path, variables: &[(&str, &str)], flags: &[&str]) -> Result<Loaded, ConfigError> {
     let matches = args(Command::new("farrow"), ALL).get_matches_from([&["farrow"], flags].concat());
@@ -70,12 +70,13 @@ fn every_key_can_be_set_in_all_three_places() {
         };
         // Some are only valid together with another: 0.0.0.0 with an address to dial, formatting with a file.
         let also = match key.path().as_str() {
-            "node.listen" => "advertise = 'a:1'\n",
+            "node.listen" | "coordinator.listen" => "advertise = 'a:1'\n",
             "node.reformat" => "memory_file = '/dev/shm/m'\n",
             _ => "",
         };
         let here = directory(&format!("[{}]\n{also}{} = {toml}\n", key.section, key.name));
-        let other = directory(&if also.is_empty() { String::new() } else { format!("[node]\n{also}") });
+        let other =
+            directory(&if also.is_empty() { String::new() } else { format!("[{}]\n{also}", key.section) });
         let in_file = load_with(here.path(), &[], &[]).unwrap();
         let in_variable = load_with(other.path(), &[(&key.variable(), key.example)], &[]).unwrap();
         let flag = format!("--{}", key.flag());
@@ -134,7 +135,11 @@ fn unknown_names_are_errors_with_a_suggestion() {
         ("threads = 3", &[], "there is no section `threads`, did you mean threads below [client]?"),
         ("[cluster]\nthreads = 3", &[], "there is no key `cluster.threads`, did you mean client.threads?"),
         ("[log]\ncolour = true", &[], "there is no key `log.colour`; [log] has level, format"),
-        ("[metrics]", &[], "there is no section `metrics`; there are cluster, node, fabric, client, log"),
+        (
+            "[metrics]",
+            &[],
+            "there is no section `metrics`; there are cluster, node, coordinator, fabric, client, log",
+        ),
         ("log = 'info'", &[], "there is no key `log`, but a section: write [log] and its keys below"),
         (
             "",

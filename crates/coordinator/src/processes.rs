@@ -8,6 +8,8 @@ use farrow_layout::{ClientId, Epoch};
 const FIRST_AGENT_ID: u32 = 0xFFF0_0000;
 /// Lost processes that are remembered. One that comes back later finds its clients' ids refused by the nodes.
 const MAX_LOST_KEPT: usize = 4096;
+/// Characters of a program's name that are kept.
+const MAX_WHO_LEN: usize = 128;
 
 /// A process that has a lease.
 #[derive(Clone, Debug)]
@@ -23,7 +25,8 @@ impl Coordinator {
     /// [`Denial::ProcessLost`].
     pub fn watch(&mut self, now: Instant, process: ProcessId, who: &str) -> Result<(), Denial> {
         self.check_process(process)?;
-        self.watchers.insert(process, Watcher { heard: now, who: who.to_owned() });
+        let who = who.chars().filter(|c| !c.is_control()).take(MAX_WHO_LEN).collect();
+        self.watchers.insert(process, Watcher { heard: now, who });
         Ok(())
     }
 

@@ -84,7 +84,7 @@ impl Bound {
         self.config.validate()?;
         let who = format!("node {}", self.advertised);
         let coordinators = self.config.cluster.coordinators.clone();
-        let call = || Caller::new(coordinators.clone(), secret.clone(), who.clone());
+        let call = || Caller::new(coordinators.clone(), secret.clone(), &who);
         let mut caller = call();
         let memory = memory::make_blank(&self.config.node)?;
         let incarnation = Incarnation(random());

@@ -81,6 +81,10 @@ events! {
     WaitedForOpen => "waited_for_open",
     /// A copy of a home was completed on a node that was no member.
     JoinedMember => "joined_member",
+    /// What a lost client had left was put in order.
+    RecoveredClient => "recovered_client",
+    /// A word of a lost client that lay on a backup alone was taken back.
+    TookBackStray => "took_back_stray",
     /// The primary's entry was corrupt, and a backup's copy was read.
     ReadBackupCopy => "read_backup_copy",
 }
@@ -102,6 +106,8 @@ impl Event {
                 | Event::ReadClosed
                 | Event::WaitedForOpen
                 | Event::JoinedMember
+                | Event::RecoveredClient
+                | Event::TookBackStray
         )
     }
 }

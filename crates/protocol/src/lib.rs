@@ -11,6 +11,7 @@
 //!  colocated  one round trip, the primary decides          snapshot  FUSEE's, backups first: the baseline
 //!  view       when a node or a link is lost: equalise the survivors, settle what is in doubt, go on
 //!  restore    a copy of a home on a further node, so that the next one may be lost
+//!  recover    what a lost client leaves behind
 //!  appender   where the next entry goes                    rules.rs  decisions, pure, beside each protocol
 //! ```
 
@@ -26,6 +27,7 @@ mod home;
 mod index;
 pub mod mutant;
 mod ops;
+pub mod recover;
 pub mod restore;
 mod snapshot;
 mod spread;
@@ -44,6 +46,7 @@ pub use ops::{
     Condition, DeleteOutcome, GetOutcome, Known, PutOutcome, Rejection, Target, Value, delete, exists, get,
     put,
 };
+pub use recover::recover_client;
 pub use snapshot::Snapshot;
 pub use staged::{Staged, StagedValue};
 pub use view::{

@@ -85,6 +85,10 @@ mutants! {
     OpenExtentsLeft => "open_extents_left",
     /// The index is copied to a new member before the home is frozen.
     IndexCopiedEarly => "index_copied_early",
+    /// Any word that follows the primary's on a backup alone is taken back behind a lost client, whoever put it there.
+    LiveStrayTakenBack => "live_stray_taken_back",
+    /// What a lost client has left is put in order before every node has evicted it.
+    RecoveredUnevicted => "recovered_unevicted",
     /// What is in doubt is concluded from a word that is not on all replicas yet.
     ConcludedFromPending => "concluded_from_pending",
     /// A broken operation is repeated without a look at what it has done.

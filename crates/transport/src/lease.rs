@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// The end of a node's lease as this process knows it. Thread-safe.
 #[derive(Debug)]
-pub(crate) struct NodeLease {
+pub struct NodeLease {
     /// In nanoseconds of CLOCK_BOOTTIME.
     until: AtomicU64,
 }

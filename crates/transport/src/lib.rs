@@ -9,6 +9,7 @@
 mod choose;
 mod coordinator;
 mod fabric;
+mod half;
 mod lease;
 mod link;
 mod rdma;
@@ -17,6 +18,8 @@ mod session;
 pub use choose::{Choice, Offer, Preference, Require, choose};
 pub use coordinator::{CallError, Caller};
 pub use fabric::{AnyFabric, FabricOptions};
+pub use half::{HalfLink, LinkOffer, LinkWish};
+pub use lease::NodeLease;
 pub use link::{AnyCompletion, AnyLink, RdmaCompletion, RdmaLink};
 pub use rdma::Rdma;
 pub use session::{DialError, DialOptions, Session};

@@ -1,7 +1,7 @@
 //! A process's session with one memory node: the control channel, and what is needed to make links.
 
+use crate::half::{HalfLink, LinkOffer, LinkWish};
 use crate::lease::{NodeLease, boot_time_ns};
-use crate::link::RdmaLink;
 use crate::{AnyFabric, AnyLink, Choice, Offer, Preference, Rdma, Require, choose};
 use farrow_control::message::{Refusal, Reply, Request, ShmEnd, Welcome};
 use farrow_control::{Channel, Limits, Secret};
@@ -279,33 +279,39 @@ impl Session {
     /// # Errors
     /// As [`Session::call`], and what the provider says.
     pub fn link(&self, fabric: &AnyFabric, client: ClientId) -> Result<(AnyLink, Epoch), DialError> {
-        match self.choice.transport {
-            "rdma" => self.link_rdma(fabric, client),
-            _ => self.link_shm(fabric, client),
-        }
+        let half = HalfLink::prepare(fabric, self.choice.transport).map_err(|why| self.no_transport(why))?;
+        let offer = self.offer_link(client, half.wish())?;
+        let linked = half.finish(fabric, self.node(), offer);
+        linked.map_err(|why| {
+            // The node's end is of no use any more; if it cannot be told, it finds out when the session ends.
+            let _ = self.call(&Request::Unlink { client });
+            self.no_transport(why)
+        })
     }
 
-    fn link_rdma(&self, fabric: &AnyFabric, client: ClientId) -> Result<(AnyLink, Epoch), DialError> {
-        let transport = |why: String| DialError::Transport { address: self.address.clone(), why };
-        let engine =
-            fabric.engine().ok_or_else(|| transport("this thread's fabric has no RDMA device".into()))?;
-        let connecting = engine.connect().map_err(|e| transport(e.to_string()))?;
-        let (end, memory, epoch) = match self.call(&Request::LinkRdma { client, end: connecting.end() })? {
-            Reply::Rdma { end, memory, epoch } => (end, memory, epoch),
-            other => return Err(self.confused(&other)),
-        };
-        match connecting.finish(self.node(), &end, memory) {
-            Ok(link) => Ok((AnyLink::Rdma(RdmaLink { link, lease: self.lease.clone() }), epoch)),
-            Err(e) => {
-                // The node's end is of no use any more; if it cannot be told, it finds out when the session ends.
-                let _ = self.call(&Request::Unlink { client });
-                Err(transport(e.to_string()))
+    fn no_transport(&self, why: String) -> DialError {
+        DialError::Transport { address: self.address.clone(), why }
+    }
+
+    /// The node's part of [`Session::link`], on any thread: [`HalfLink::finish`] makes a link of it. Blocks.
+    ///
+    /// # Errors
+    /// As [`Session::call`].
+    pub fn offer_link(&self, client: ClientId, wish: LinkWish) -> Result<LinkOffer, DialError> {
+        match wish {
+            LinkWish::Shm => self.offer_shm(client),
+            LinkWish::Rdma(end) => {
+                self.renew_lease()?;
+                let lease = self.lease.clone();
+                match self.call(&Request::LinkRdma { client, end })? {
+                    Reply::Rdma { end, memory, epoch } => Ok(LinkOffer::Rdma { end, memory, epoch, lease }),
+                    other => Err(self.confused(&other)),
+                }
             }
         }
     }
 
-    fn link_shm(&self, fabric: &AnyFabric, client: ClientId) -> Result<(AnyLink, Epoch), DialError> {
-        let transport = |why: String| DialError::Transport { address: self.address.clone(), why };
+    fn offer_shm(&self, client: ClientId) -> Result<LinkOffer, DialError> {
         let mut stream = self.lock();
         let mut peer = self.peer.lock().unwrap_or_else(PoisonError::into_inner);
         let want_files = peer.is_none();
@@ -316,19 +322,16 @@ impl Session {
         let mapped = match (&*peer, &*stream) {
             (Some(peer), _) => peer.clone(),
             (None, Stream::Unix(channel)) => {
-                let passed = receive_grant(channel.stream()).map_err(|e| transport(e.to_string()))?;
-                peer.insert(
-                    ShmPeer::map(&passed.memory, &passed.control).map_err(|e| transport(e.to_string()))?,
-                )
-                .clone()
+                let passed = receive_grant(channel.stream()).map_err(|e| self.no_transport(e.to_string()))?;
+                let mapped = ShmPeer::map(&passed.memory, &passed.control);
+                peer.insert(mapped.map_err(|e| self.no_transport(e.to_string()))?).clone()
             }
             (None, Stream::Tcp(_)) => {
-                return Err(transport("shared memory is handed out over a Unix socket only".into()));
+                return Err(self.no_transport("shared memory is handed out over a Unix socket only".into()));
             }
         };
         let grant = ShmGrant { link: end.link, key: end.key, epoch: end.epoch };
-        let link = mapped.link(self.node(), grant, fabric.totals_cell(), fabric.corks());
-        Ok((AnyLink::Shm(link), Epoch(end.epoch)))
+        Ok(LinkOffer::Shm { peer: mapped, grant })
     }
 }
 
@@ -336,7 +339,7 @@ fn limits(options: &DialOptions) -> Limits {
     Limits { handshake: options.timeout.max(Duration::from_secs(1)), ..Limits::default() }
 }
 
-fn connect_tcp(address: &str, timeout: Duration) -> Result<TcpStream, DialError> {
+pub(crate) fn connect_tcp(address: &str, timeout: Duration) -> Result<TcpStream, DialError> {
     let connect = |source| DialError::Connect { address: address.to_owned(), source };
     let targets = address.to_socket_addrs().map_err(|e| match e.kind() {
         std::io::ErrorKind::InvalidInput => DialError::Address { address: address.to_owned() },

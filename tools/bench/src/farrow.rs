@@ -58,7 +58,7 @@ impl Farrow {
             timeout: DIAL_TIMEOUT,
         };
         let config = embedded.as_ref().map_or(config, Embedded::config);
-        let cluster = Cluster::connect(&config.cluster.nodes, &dial)?;
+        let cluster = Cluster::connect_through(&config.cluster.coordinators, &config.cluster.nodes, &dial)?;
         let client = &config.client;
         let options = Options {
             deadline: client.deadline,
@@ -66,6 +66,7 @@ impl Farrow {
                 .context("client.cache_entries is too large")?,
             cache_stale_ratio: client.cache_stale_ratio,
             spin: client.spin,
+            allow_under_replicated: client.allow_under_replicated,
             ..Options::default()
         };
         Ok(Farrow { cluster, options, embedded })

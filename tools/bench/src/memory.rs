@@ -75,7 +75,7 @@ impl Memory {
     pub(crate) fn of(cluster: &Cluster) -> Result<Memory> {
         let mut nodes = Vec::new();
         for node in cluster.nodes() {
-            let session = cluster.session(node.node);
+            let session = cluster.session(node.node)?;
             match session.call(&Request::Stats)? {
                 Reply::Stats(stats) => nodes.push(*stats),
                 other => return Err(session.confused(&other).into()),

@@ -1,6 +1,7 @@
 //! One file a command.
 
 mod config;
+mod coordinator;
 mod del;
 mod demo;
 mod doctor;
@@ -8,6 +9,7 @@ mod dump;
 mod exists;
 mod get;
 mod inspect;
+mod leash;
 mod load;
 mod node;
 mod put;
@@ -30,6 +32,7 @@ Try it, on this machine and without any configuration:
 Run it:
   farrow config show --toml > farrow.toml    then set cluster.nodes and cluster.secret_file
   farrow node                                on every machine of cluster.nodes
+  farrow coordinator                         once, with cluster.coordinators set: lost nodes are replaced
   farrow put greeting hello
   farrow get greeting
   farrow status
@@ -43,6 +46,7 @@ fn all() -> Vec<(Command, Run)> {
     vec![
         (demo::command(), demo::run),
         (node::command(), node::run),
+        (coordinator::command(), coordinator::run),
         (put::command(), put::run),
         (get::command(), get::run),
         (del::command(), del::run),
@@ -56,6 +60,7 @@ fn all() -> Vec<(Command, Run)> {
         (farrow_bench::cli::command(), farrow_bench::cli::run),
         (sim::command(), sim::run),
         (config::command(), config::run),
+        (leash::command(), leash::run),
     ]
 }
 

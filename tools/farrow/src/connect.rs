@@ -25,6 +25,9 @@ const NODES_ONLY: &[&str] = &[
     "cluster-max-keys",
     "cluster-block-size",
     "cluster-extent-size",
+    "cluster-nodes-to-form",
+    "cluster-headroom-nodes",
+    "cluster-write-floor",
 ];
 
 /// Adds the flags of a command that connects.
@@ -57,7 +60,8 @@ impl Reach {
     pub fn load(matches: &ArgMatches, purpose: &str) -> Result<Reach> {
         let loaded = farrow_config::load(matches, farrow_config::environment())?;
         log::start(&loaded, true);
-        if loaded.config.cluster.nodes.is_empty() {
+        let cluster = &loaded.config.cluster;
+        if cluster.nodes.is_empty() && cluster.coordinators.is_empty() {
             return Err(ConnectError::NoNodes.into());
         }
         let secret = loaded.config.cluster.load_secret()?;
@@ -78,8 +82,9 @@ impl Reach {
 
     /// Connects to all nodes.
     pub fn cluster(&self) -> Result<Cluster> {
-        let cluster = Cluster::connect(self.nodes(), &self.dial)?;
-        self.compare(cluster.map())?;
+        let coordinators = &self.loaded.config.cluster.coordinators;
+        let cluster = Cluster::connect_through(coordinators, self.nodes(), &self.dial)?;
+        self.compare(&cluster.map())?;
         Ok(cluster)
     }
 
@@ -145,6 +150,7 @@ fn client_options(config: &Config) -> Options {
         cache_stale_ratio: client.cache_stale_ratio,
         spin: client.spin,
         threads: client.threads as usize,
+        allow_under_replicated: client.allow_under_replicated,
         ..Options::default()
     }
 }

@@ -184,7 +184,14 @@ fn smaller(scenario: &Scenario) -> Vec<Scenario> {
         add(&|s| _ = s.faults.remove(index));
     }
     add(&|s| s.table = Table::New);
-    if scenario.copies > 1 {
+    // Nodes are counted through, the spare behind the copies.
+    if scenario.spares > 0 {
+        add(&|s| {
+            s.spares = 0;
+            s.faults.retain(|fault| !matches!(fault, Fault::Restore { .. }));
+            s.faults.retain(|fault| fault.node().is_none_or(|node| node < s.copies));
+        });
+    } else if scenario.copies > 1 {
         add(&|s| {
             s.copies -= 1;
             s.faults.retain(|fault| fault.node().is_none_or(|node| node < s.copies));
@@ -232,6 +239,7 @@ mod tests {
         let step = |verb, key| Step { verb, key, cached: true };
         let scenario = Scenario {
             copies: 3,
+            spares: 0,
             table: Table::New,
             present: vec![Name::Base, Name::Twin],
             clients: vec![

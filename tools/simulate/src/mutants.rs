@@ -1,6 +1,6 @@
 //! The harness tested by known bugs: how many runs each of them survives until an oracle objects.
 
-use crate::home::Protocol;
+use crate::home::{Protocol, Restored};
 use crate::sweep::{Family, Tally, caught};
 use crate::whole::Whole;
 use farrow_control::map::CommitKind;
@@ -53,15 +53,18 @@ pub enum Runs {
     Home(Protocol),
     /// A whole cluster.
     Whole(CommitKind),
+    /// One home that is restored, and whose clients are recovered.
+    Restored,
 }
 
 impl Runs {
     /// All there are.
-    pub const ALL: [Runs; 4] = [
+    pub const ALL: [Runs; 5] = [
         Runs::Home(Protocol::Colocated),
         Runs::Whole(CommitKind::Colocated),
         Runs::Home(Protocol::Snapshot),
         Runs::Whole(CommitKind::Snapshot),
+        Runs::Restored,
     ];
 
     /// Their name.
@@ -69,6 +72,7 @@ impl Runs {
         match self {
             Runs::Home(protocol) => Family::name(&protocol),
             Runs::Whole(commit) => Whole { commit }.name(),
+            Runs::Restored => Restored.name(),
         }
     }
 
@@ -76,6 +80,7 @@ impl Runs {
     pub fn hunt(self, mutant: Mutant, first: u64, most: u64) -> Option<(u64, String)> {
         match self {
             Runs::Home(family) => hunt(&Mutated { family, mutant }, first, most),
+            Runs::Restored => hunt(&Mutated { family: Restored, mutant }, first, most),
             Runs::Whole(commit) => hunt(&Mutated { family: Whole { commit }, mutant }, first, most),
         }
     }

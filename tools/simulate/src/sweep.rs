@@ -1,6 +1,6 @@
 //! The search at random: many seeds of a family of runs, each a run of its own, on several threads.
 
-use crate::home::{self, Protocol};
+use crate::home::{self, Protocol, Report, Restored};
 use farrow_fabric_sim::World;
 use farrow_protocol::Event;
 use std::collections::BTreeMap;
@@ -132,7 +132,32 @@ impl Family for Protocol {
     fn run(&self, seed: u64) -> Tally {
         let world = home::world(seed, false);
         let _ending = Ending(&world);
-        let report = home::run_drawn(&world, *self);
+        home::run_drawn(&world, *self).into()
+    }
+
+    fn paths(&self) -> Vec<&'static str> {
+        Event::ALL.iter().filter(|e| self.has_path(**e)).map(|e| e.label()).collect()
+    }
+}
+
+impl Family for Restored {
+    fn name(&self) -> String {
+        "home restored".to_owned()
+    }
+
+    fn run(&self, seed: u64) -> Tally {
+        let world = home::world(seed, false);
+        let _ending = Ending(&world);
+        self.run_drawn(&world).into()
+    }
+
+    fn paths(&self) -> Vec<&'static str> {
+        [Event::JoinedMember, Event::RecoveredClient, Event::TookBackStray].map(Event::label).to_vec()
+    }
+}
+
+impl From<Report> for Tally {
+    fn from(report: Report) -> Tally {
         Tally {
             operations: report.operations,
             unknown: report.unknown,
@@ -140,10 +165,6 @@ impl Family for Protocol {
             events: report.events,
             seen: report.seen.into_iter().map(|(event, n)| (event.label().to_owned(), n)).collect(),
         }
-    }
-
-    fn paths(&self) -> Vec<&'static str> {
-        Event::ALL.iter().filter(|e| self.has_path(**e)).map(|e| e.label()).collect()
     }
 }
 

@@ -5,10 +5,10 @@
 
 #![forbid(unsafe_code)]
 
-mod clock;
+pub mod chaos;
 mod judge;
 mod storm;
 
-pub use clock::now_ns;
+pub use farrow_chaos::now_ns;
 pub use judge::{Verdict, judge};
 pub use storm::{Storm, Tally, rage};

@@ -5,6 +5,7 @@ use farrow_client::{Error, LocalClient, PutRequest, Value, Version, When};
 use farrow_testkit::history::{Answer, Journal, Kind, ValueId};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
@@ -23,12 +24,14 @@ pub struct Storm {
 }
 
 /// How a client's operations ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
     /// With an answer.
     pub answered: u64,
     /// Provably without effect, by error.
-    pub failed: BTreeMap<&'static str, u64>,
+    pub failed: BTreeMap<String, u64>,
+    /// What the first of those said.
+    pub example: Option<String>,
     /// Perhaps with an effect.
     pub unknown: u64,
     /// CASes lost to others.
@@ -36,11 +39,15 @@ pub struct Tally {
 }
 
 impl Storm {
+    pub(crate) fn random(&self, number: u32) -> SmallRng {
+        SmallRng::seed_from_u64(self.seed.wrapping_mul(0x9e37_79b9).wrapping_add(u64::from(number)))
+    }
+
     fn key(&self, index: u32) -> Vec<u8> {
         format!("storm-{index}").into_bytes()
     }
 
-    fn value(&self, id: ValueId) -> Vec<u8> {
+    pub(crate) fn value(&self, id: ValueId) -> Vec<u8> {
         let mut value = id.0.to_le_bytes().to_vec();
         // The rest of the value repeats the number, so that bytes of two values never mix unseen.
         value.resize_with(self.value_len.max(8), {
@@ -53,7 +60,7 @@ impl Storm {
         value
     }
 
-    fn read(&self, value: &Value) -> ValueId {
+    pub(crate) fn read(&self, value: &Value) -> ValueId {
         let bytes = value.to_vec();
         let id = ValueId(u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")));
         assert_eq!(bytes, self.value(id), "the bytes of two values are mixed");
@@ -67,36 +74,84 @@ impl Storm {
 /// # Errors
 /// When the record cannot be written.
 pub fn rage<W: io::Write>(client: &LocalClient, storm: &Storm, number: u32, record: W) -> io::Result<Tally> {
-    let mut journal = Journal::new(number, record);
-    let mut random =
-        SmallRng::seed_from_u64(storm.seed.wrapping_mul(0x9e37_79b9).wrapping_add(u64::from(number)));
-    let mut last_seen: BTreeMap<u32, (ValueId, Version)> = BTreeMap::new();
-    let mut tally = Tally::default();
-    for count in 0..storm.operations {
+    let mut hand = Hand::new(client, storm, number, record);
+    let mut random = storm.random(number);
+    for _ in 0..storm.operations {
         let index = random.random_range(0..storm.keys);
         let key = storm.key(index);
-        let fresh = ValueId(u64::from(number) << 40 | (count + 1));
-        let seen = last_seen.get(&index).copied();
-        let (kind, when) = match (random.random_range(0..16), seen) {
-            (0..=5, _) => (Kind::Get, None),
-            (6..=8, _) => (Kind::Put { value: fresh }, Some(When::Always)),
-            (9, _) => (Kind::PutIfAbsent { value: fresh }, Some(When::Absent)),
-            (10, _) => (Kind::PutIfPresent { value: fresh }, Some(When::Present)),
-            (11 | 12, Some((read, version))) => {
+        let deed = match random.random_range(0..16) {
+            0..=5 => Deed::Get,
+            6..=8 => Deed::Put,
+            9 => Deed::PutIfAbsent,
+            10 => Deed::PutIfPresent,
+            11 | 12 => Deed::PutIfVersion,
+            13 => Deed::DeleteIfVersion,
+            14 => Deed::Exists,
+            _ => Deed::Delete,
+        };
+        hand.perform(&key, deed)?;
+    }
+    Ok(hand.done())
+}
+
+/// What a client does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deed {
+    Get,
+    Exists,
+    Put,
+    PutIfAbsent,
+    PutIfPresent,
+    /// Of the version that this client has seen last; a PUT if it has seen none.
+    PutIfVersion,
+    Delete,
+    /// Of the version that this client has seen last; a PUT if it has seen none.
+    DeleteIfVersion,
+}
+
+/// A client that writes down what it does.
+pub(crate) struct Hand<'a, W> {
+    client: &'a LocalClient,
+    storm: &'a Storm,
+    number: u32,
+    journal: Journal<W>,
+    count: u64,
+    last_seen: BTreeMap<Vec<u8>, (ValueId, Version)>,
+    tally: Tally,
+}
+
+impl<'a, W: io::Write> Hand<'a, W> {
+    pub(crate) fn new(client: &'a LocalClient, storm: &'a Storm, number: u32, record: W) -> Self {
+        let (count, last_seen, tally) = (0, BTreeMap::new(), Tally::default());
+        Hand { client, storm, number, journal: Journal::new(number, record), count, last_seen, tally }
+    }
+
+    /// Makes one call, and records it.
+    pub(crate) fn perform(&mut self, key: &[u8], deed: Deed) -> io::Result<()> {
+        let storm = self.storm;
+        self.count += 1;
+        let fresh = ValueId(u64::from(self.number) << 40 | self.count);
+        let seen = self.last_seen.get(key).copied();
+        let (kind, when) = match (deed, seen) {
+            (Deed::Get, _) => (Kind::Get, None),
+            (Deed::PutIfAbsent, _) => (Kind::PutIfAbsent { value: fresh }, Some(When::Absent)),
+            (Deed::PutIfPresent, _) => (Kind::PutIfPresent { value: fresh }, Some(When::Present)),
+            (Deed::PutIfVersion, Some((read, version))) => {
                 (Kind::PutIfVersion { read, value: fresh }, Some(When::Version(version)))
             }
-            (13, Some((read, _))) => (Kind::DeleteIfVersion { read }, None),
-            (14, _) => (Kind::Exists, None),
-            (15, _) => (Kind::Delete, None),
+            (Deed::DeleteIfVersion, Some((read, _))) => (Kind::DeleteIfVersion { read }, None),
+            (Deed::Exists, _) => (Kind::Exists, None),
+            (Deed::Delete, _) => (Kind::Delete, None),
             _ => (Kind::Put { value: fresh }, Some(When::Always)),
         };
-        let pending = journal.invoke(&key, kind, now_ns())?;
+        let pending = self.journal.invoke(key, kind, now_ns())?;
+        let (client, last_seen) = (self.client, &mut self.last_seen);
         let answer: Result<Answer, Error> = client.block_on(async {
             if let (Some(when), Some(id)) = (when, kind.written()) {
                 let value = storm.value(id);
-                return match client.put_with(&PutRequest::new(&key, &value).when(when)).await {
+                return match client.put_with(&PutRequest::new(key, &value).when(when)).await {
                     Ok(version) => {
-                        last_seen.insert(index, (id, version));
+                        last_seen.insert(key.to_vec(), (id, version));
                         Ok(Answer::Applied)
                     }
                     Err(Error::Rejected(_)) => Ok(Answer::Refused),
@@ -105,18 +160,19 @@ pub fn rage<W: io::Write>(client: &LocalClient, storm: &Storm, number: u32, reco
             }
             match kind {
                 Kind::Get => {
-                    let value = client.get(&key).await?;
+                    let value = client.get(key).await?;
                     let id = value.as_ref().map(|v| storm.read(v));
                     if let (Some(id), Some(value)) = (id, &value) {
-                        last_seen.insert(index, (id, farrow_client::ValueInfo::of(value).version));
+                        let version = farrow_client::ValueInfo::of(value).version;
+                        last_seen.insert(key.to_vec(), (id, version));
                     }
                     Ok(Answer::Value(id))
                 }
-                Kind::Exists => Ok(Answer::Present(client.exists(&key).await?.is_some())),
-                Kind::Delete => Ok(Answer::Deleted(Some(client.delete(&key).await?))),
+                Kind::Exists => Ok(Answer::Present(client.exists(key).await?.is_some())),
+                Kind::Delete => Ok(Answer::Deleted(Some(client.delete(key).await?))),
                 Kind::DeleteIfVersion { .. } => {
                     let (_, version) = seen.expect("chosen only with a version");
-                    match client.delete_version(&key, version).await {
+                    match client.delete_version(key, version).await {
                         Ok(()) => Ok(Answer::Applied),
                         Err(Error::Rejected(_)) => Ok(Answer::Refused),
                         Err(e) => Err(e),
@@ -127,19 +183,29 @@ pub fn rage<W: io::Write>(client: &LocalClient, storm: &Storm, number: u32, reco
         });
         match answer {
             Ok(answer) => {
-                journal.complete(pending, answer, now_ns())?;
-                tally.answered += 1;
+                self.journal.complete(pending, answer, now_ns())?;
+                self.tally.answered += 1;
             }
             // Left open in the record: it may take effect at any later time.
-            Err(Error::Unknown { .. }) => tally.unknown += 1,
+            Err(Error::Unknown { .. }) => self.tally.unknown += 1,
             Err(e) => {
-                journal.fail(pending)?;
-                *tally.failed.entry(e.label()).or_default() += 1;
+                self.journal.fail(pending)?;
+                *self.tally.failed.entry(e.label().to_owned()).or_default() += 1;
+                self.tally.example.get_or_insert_with(|| e.to_string());
             }
         }
+        Ok(())
     }
-    tally.conflicts = client.stats().ops.values().map(|o| o.conflicts).sum();
-    Ok(tally)
+
+    /// Forgets what was seen of keys that are of no more use.
+    pub(crate) fn forget(&mut self) {
+        self.last_seen.clear();
+    }
+
+    pub(crate) fn done(mut self) -> Tally {
+        self.tally.conflicts = self.client.stats().ops.values().map(|o| o.conflicts).sum();
+        self.tally
+    }
 }
 
 impl std::fmt::Display for Tally {

@@ -216,11 +216,23 @@ impl<F: Fabric, R: Routes<F>> Links<F, R> {
         *way.verdict.borrow_mut() = verdict;
     }
 
+    /// Backs off for the `waits`th time, but only as long as `map` is the latest.
+    pub(super) async fn wait(&self, waits: u32, map: &ClusterMap) {
+        let wait = (SHORTEST_WAIT * (1 << waits.min(7))).min(LONGEST_WAIT);
+        let _ = self.pause(wait, map).await;
+    }
+
     /// Waits, but only as long as `map` is the latest.
     async fn pause(&self, wait: Duration, map: &ClusterMap) -> Result<(), Unlinked> {
         let sleep = self.fabric.sleep_until(self.fabric.now() + wait);
         let has_slept = first(sleep, self.routes.newer_than(map.epoch)).await;
         if has_slept { Ok(()) } else { Err(Unlinked::MapChanged) }
+    }
+
+    /// Drops links to nodes that are not there any more.
+    pub(super) fn prune(&self, map: &ClusterMap) {
+        let is_up = |node: &NodeId| map.node(*node).is_some_and(|entry| entry.is_up());
+        self.nodes.borrow_mut().retain(|node, _| is_up(node));
     }
 
     /// Forgets all links: they were another client's, by now.

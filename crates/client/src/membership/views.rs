@@ -118,6 +118,15 @@ impl<F: Fabric, R: Routes<F>> HomeViews<F, R> {
         self.next(home, None).await
     }
 
+    /// The primary says that the home is not as this client's map has it. Waits a little, or until a later map is known.
+    ///
+    /// # Errors
+    /// [`NoWay`].
+    pub(crate) async fn look_again(&self, home: HomeId, waits: u32) -> Result<Rc<Home<F::Link>>, NoWay> {
+        self.links.wait(waits, &self.routes.map()).await;
+        self.view(home).await
+    }
+
     async fn next(&self, home: HomeId, lost: Option<&Home<F::Link>>) -> Result<Rc<Home<F::Link>>, NoWay> {
         let is_closed_to_it = lost.is_some_and(|lost| !lost.is_open() && is_up(lost));
         loop {
@@ -162,6 +171,7 @@ impl<F: Fabric, R: Routes<F>> HomeViews<F, R> {
             let view = Home::new(home, members.collect()).of_epoch(entry.epoch);
             let view = Rc::new(if entry.is_open { view } else { view.closed() });
             self.counts.note(|c| c.views_made += 1);
+            self.links.prune(&map);
             *self.place(home).borrow_mut() = Some(view.clone());
             return Ok(view);
         }

@@ -189,3 +189,14 @@ fn change_of(order: &Order) -> (Vec<u16>, Vec<u16>) {
         other => panic!("{other:?} changes no view"),
     }
 }
+
+/// The state of a cluster of three, with a client and an order.
+pub(crate) fn formed_state() -> crate::State {
+    let mut world = World::formed(3, 2);
+    world.it.new_client(world.now, P).unwrap();
+    world.pass(LEASE);
+    world.stop(1);
+    world.pass_until_lost();
+    assert!(!world.it.state().orders.is_empty());
+    world.it.state().clone()
+}

@@ -8,7 +8,9 @@ use farrow_control::map::ClusterMap;
 use farrow_control::message::{Refusal, Reply, Request};
 use farrow_fabric::Link;
 use farrow_layout::{ClientId, Epoch, NodeId};
-use farrow_transport::{AnyFabric, AnyLink, Caller, DialError, DialOptions, FabricOptions, Session};
+use farrow_transport::{
+    AnyFabric, AnyLink, CallError, Caller, DialError, DialOptions, FabricOptions, Session,
+};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -151,11 +153,11 @@ impl Field<AnyFabric> for Ground {
     }
 
     async fn ask(&self, ask: &Ask) -> Result<Tell, AgentError> {
-        let told = self.caller.borrow_mut().call(ask);
-        match told.map_err(|e| AgentError::Coordinator(e.to_string()))? {
-            Tell::Denied(denial) => Err(denial.into()),
-            tell => Ok(tell),
-        }
+        let told = self.caller.borrow_mut().call(ask, self.patience);
+        told.map_err(|error| match error {
+            CallError::Denied { denial, .. } => denial.into(),
+            other => AgentError::Coordinator(other.to_string()),
+        })
     }
 
     async fn tell(

@@ -12,7 +12,7 @@ pub(crate) use field::{Ground, Role};
 pub(crate) use tasks::Tasks;
 
 use crate::ending::Ending;
-use farrow_agent::{AgentError, Field, Restores, change_view};
+use farrow_agent::{AgentError, Field, Restores, change_view, recover};
 use farrow_control::coordination::{Order, Task};
 use farrow_fabric::block_on;
 use farrow_protocol::Events;
@@ -46,6 +46,14 @@ pub(crate) fn background(ground: &Ground, tasks: &Tasks, ending: &Ending) {
     while !ending.is_told() {
         let wait = if restores.is_busy() { PAUSE } else { IDLE };
         let orders = tasks.wait_for(wait, |order| !matches!(order.task, Task::ChangeView { .. }));
+        for order in &orders {
+            if let Task::RecoverClient { client } = order.task {
+                match block_on(ground.fabric(), recover(ground, &events, order, client)) {
+                    Ok(()) => tasks.finish(order),
+                    Err(error) => failed(tasks, order, &error),
+                }
+            }
+        }
         let ended = block_on(ground.fabric(), restores.work(ground, &events, &orders));
         ended.iter().for_each(|order| tasks.finish(order));
         if restores.is_busy() {

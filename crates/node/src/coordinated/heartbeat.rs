@@ -6,7 +6,7 @@ use crate::lease::served;
 use crate::links::boot_time_ns;
 use crate::service::Service;
 use farrow_control::coordination::{Ask, Denial, Renewal, Tell};
-use farrow_transport::Caller;
+use farrow_transport::{CallError, Caller};
 use std::thread;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(crate) fn beat(service: &Service, tasks: &Tasks, ending: &Ending, caller: &m
             epoch: service.latest().epoch,
             progress: tasks.progress(),
         };
-        match caller.call(&Ask::Renew(renewal)) {
+        match caller.call(&Ask::Renew(renewal), lease / 2) {
             Ok(Tell::News(news)) => {
                 service.links().set_lease(sent + served(lease));
                 if !std::mem::replace(&mut is_reached, true) {
@@ -36,7 +36,7 @@ pub(crate) fn beat(service: &Service, tasks: &Tasks, ending: &Ending, caller: &m
                 }
                 tasks.set(news.orders);
             }
-            Ok(Tell::Denied(Denial::Deposed(node))) => {
+            Err(CallError::Denied { denial: Denial::Deposed(node), .. }) => {
                 tracing::warn!(%node, "the cluster goes on without this node; what its memory holds is given up");
                 return ending.tell(Cause::Deposed);
             }

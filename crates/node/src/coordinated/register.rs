@@ -13,6 +13,9 @@ use std::time::Duration;
 /// Between two attempts to reach a coordinator.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// For an answer: longer than any lease holds one back.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A node that is in.
 pub(crate) struct Registered {
     pub(crate) node: NodeId,
@@ -30,13 +33,13 @@ pub(crate) fn register(caller: &mut Caller, offer: &Registration) -> Result<Regi
     let refused = |why: String| StartError::Refused { why };
     let (node, mut map) = loop {
         match call(caller, &Ask::Register(offer.clone())) {
-            Tell::Registered { node, map } => break (node, *map),
-            Tell::Denied(Denial::Store(why)) => {
+            Ok(Tell::Registered { node, map }) => break (node, *map),
+            Err(Denial::Store(why)) => {
                 tracing::warn!(why, "the coordinator cannot take us in; trying again");
                 thread::sleep(PAUSE);
             }
-            Tell::Denied(denial) => return Err(refused(denial.to_string())),
-            other => return Err(refused(format!("an answer that does not fit: {other:?}"))),
+            Err(denial) => return Err(refused(denial.to_string())),
+            Ok(other) => return Err(refused(format!("an answer that does not fit: {other:?}"))),
         }
     };
     if map.homes.is_empty() {
@@ -47,28 +50,28 @@ pub(crate) fn register(caller: &mut Caller, offer: &Registration) -> Result<Regi
         let known = if map.homes.is_empty() { Epoch(0) } else { map.epoch };
         let renewal = Renewal { node, incarnation: offer.incarnation, epoch: known, progress: Vec::new() };
         match call(caller, &Ask::Renew(renewal)) {
-            Tell::News(news) => map = news.map.unwrap_or(map),
-            Tell::Denied(Denial::Deposed(_)) => return Err(refused("it was passed over at once".into())),
-            Tell::Denied(denial) => {
+            Ok(Tell::News(news)) => map = news.map.unwrap_or(map),
+            Err(Denial::Deposed(_)) => return Err(refused("it was passed over at once".into())),
+            Err(denial) => {
                 tracing::warn!(%denial, "the coordinator does not answer as it should; trying again");
                 thread::sleep(PAUSE);
                 continue;
             }
-            other => return Err(refused(format!("an answer that does not fit: {other:?}"))),
+            Ok(other) => return Err(refused(format!("an answer that does not fit: {other:?}"))),
         }
-        if !map.homes.is_empty() {
-            let lease = caller.lease();
+        if let Some(lease) = caller.lease().filter(|_| !map.homes.is_empty()) {
             return Ok(Registered { node, map, lease_until: sent + served(lease), lease });
         }
     }
 }
 
 /// An answer, however long it takes to find somebody who gives one.
-fn call(caller: &mut Caller, ask: &Ask) -> Tell {
+fn call(caller: &mut Caller, ask: &Ask) -> Result<Tell, Denial> {
     let mut has_complained = false;
     loop {
-        match caller.call(ask) {
-            Ok(tell) => return tell,
+        match caller.call(ask, PATIENCE) {
+            Ok(tell) => return Ok(tell),
+            Err(CallError::Denied { denial, .. }) => return Err(denial),
             Err(error) => complain(&error, &mut has_complained),
         }
         thread::sleep(PAUSE);

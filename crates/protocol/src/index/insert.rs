@@ -176,7 +176,7 @@ async fn empty_tentative<F: Fabric, C: Commit>(
 }
 
 /// Removes somebody else's tentative insert; the slot's word afterwards.
-async fn remove_tentative<F: Fabric, C: Commit>(
+pub(crate) async fn remove_tentative<F: Fabric, C: Commit>(
     cx: &Context<'_, F>,
     commit: C,
     slot: SlotAddr,

@@ -5,6 +5,6 @@ mod insert;
 mod lookup;
 
 pub use bucket_pair::{Bucket, BucketPair};
-pub(crate) use insert::{Insert, Inserted};
+pub(crate) use insert::{Insert, Inserted, remove_tentative};
 pub use lookup::Found;
 pub(crate) use lookup::{Lookup, entry_room, find, key_at};

@@ -56,7 +56,13 @@ fn check(loaded: &Loaded) -> Result<()> {
         Some(path) => format!("file {}", path.display()),
         None => "no file; flags, variables and defaults".to_owned(),
     };
-    let nodes = match loaded.config.cluster.nodes.as_slice() {
+    let cluster = &loaded.config.cluster;
+    let nodes = match cluster.nodes.as_slice() {
+        _ if !cluster.coordinators.is_empty() => format!(
+            "cluster \"{}\" with {}",
+            cluster.name,
+            crate::human::plural(cluster.coordinators.len() as u64, "coordinator")
+        ),
         [] => "no cluster.nodes: a node would be a cluster by itself, a client would not know whom to ask"
             .to_owned(),
         nodes => format!(

@@ -1,7 +1,9 @@
 //! `farrow demo`: a cluster on this machine, real data, and what happened.
 
+mod chaos;
 mod kept;
 mod nodes;
+mod pulse;
 mod records;
 mod report;
 mod sizes;
@@ -11,6 +13,7 @@ use crate::connect::Reach;
 use crate::exit::{Exit, told};
 use crate::{human, log, output};
 use anyhow::{Context, Result};
+use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 use farrow_client::{Cluster, Secret};
 use farrow_config::{Config, Loaded, Policy, Require, Transport};
@@ -22,11 +25,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// How long faults are begun, unless somebody says.
+const CHAOS: Duration = Duration::from_secs(20);
+
 const EXAMPLES: &str = "\
 Examples:
   farrow demo                             five nodes, three copies of everything, three seconds
   farrow demo --file packages.jsonl.gz    your own records: objects with \"key\" and \"value\"
   farrow demo --nodes 3 --policy replicate:2 --seconds 10
+  farrow demo --chaos                     kills nodes meanwhile, and shows that nothing is lost
   farrow demo --keep                      leaves the nodes running and says how to talk to them
   farrow demo --stop                      stops them
 
@@ -81,6 +88,9 @@ pub fn command() -> Command {
         )
         .arg(flag("keep").num_args(0).help("Leave the nodes running, with the data in them"))
         .arg(flag("stop").num_args(0).exclusive(true).help("Stop the nodes that --keep left running"))
+        .arg(flag("chaos").num_args(0).conflicts_with_all(["keep", "fabric"]).help(
+            "Kill nodes and the coordinator while clients work (20 seconds, unless --seconds says otherwise)",
+        ))
         .arg(flag("json").num_args(0).help("Print one object"))
         .after_help(EXAMPLES)
 }
@@ -101,6 +111,13 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let records = Records::read(matches.get_one::<PathBuf>("file").map(PathBuf::as_path))?;
     say(records.to_string())?;
 
+    if matches.get_flag("chaos") {
+        let is_chosen = matches.value_source("seconds") == Some(ValueSource::CommandLine);
+        let duration = if is_chosen { duration } else { CHAOS };
+        // Clients look at each answer and mostly read: they do not write as much as the workload otherwise.
+        let config = config(matches, &records, Duration::from_secs(1))?;
+        return chaos::run(matches, config, &records, duration);
+    }
     let config = config(matches, &records, duration)?;
     let secret = Secret::generate().context("the system has no randomness")?;
     let mut nodes = Nodes::start(&config, *matches.get_one::<u16>("nodes").expect("has a default"), &secret)?;

@@ -4,7 +4,7 @@ use super::cluster::{Cluster, Place};
 use super::coordinator::{ClientViews, may_fail};
 use super::scenario::{Name, Step, Verb};
 use super::shadow::Shadow;
-use farrow_fabric::{Effect, Fabric, Meter};
+use farrow_fabric::{Chain, Effect, Fabric, Meter};
 use farrow_fabric_sim::SimFabric;
 use farrow_layout::*;
 use farrow_protocol::*;
@@ -25,6 +25,8 @@ pub struct Client<C> {
     recorder: Rc<RefCell<Recorder>>,
     cache: Seen,
     sequence: u64,
+    /// Whether an operation ended without an answer, so that its verbs may be on their way still.
+    is_unsettled: bool,
 }
 
 impl<C: Commit> Client<C> {
@@ -38,6 +40,7 @@ impl<C: Commit> Client<C> {
             place,
             cache: Seen::default(),
             sequence: 0,
+            is_unsettled: false,
         }
     }
 
@@ -67,6 +70,25 @@ impl<C: Commit> Client<C> {
         for step in steps {
             self.step(step).await;
         }
+        if self.cluster.has_table && !self.is_unsettled {
+            self.seal().await;
+        }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.place.id
+    }
+
+    /// Says that it will append no more: to the backups first, then to the primary's daemon.
+    async fn seal(&self) {
+        let extent = *self.place.appender.extent();
+        let home = self.place.views.current();
+        for backup in home.backups() {
+            let at = backup.segment.extent_record(extent.first);
+            let chain = Chain::new().write_word(at, extent.word.sealed().raw());
+            Meter::new().post_behind(&backup.link, chain);
+        }
+        self.cluster.coordinator.seal(&self.place.fabric, extent.first, ClientId(self.place.id)).await;
     }
 
     pub async fn step(&mut self, step: Step) {
@@ -233,7 +255,7 @@ impl<C: Commit> Client<C> {
         self.recorder.borrow_mut().complete(ticket, answer, self.cluster.returned());
     }
 
-    fn failed(&self, ticket: Ticket, failure: &Failure) {
+    fn failed(&mut self, ticket: Ticket, failure: &Failure) {
         // Nothing else may fail here: there is always another view, and so few clients never keep each other from ending.
         assert!(may_fail(&failure.error), "client {}: {failure:?}", self.place.id);
         let id = self.place.id;
@@ -243,6 +265,7 @@ impl<C: Commit> Client<C> {
             Effect::None => recorder.fail(ticket),
             Effect::Maybe => recorder.unknown(ticket),
         }
+        self.is_unsettled |= failure.effect == Effect::Maybe;
     }
 }
 

@@ -22,8 +22,10 @@ pub struct Cluster {
     pub world: World,
     pub plan: Plan,
     pub keys: &'static Keys,
-    /// All nodes that there ever were, in the home's order.
+    /// All nodes that there ever were, in the home's order, and then the spares.
     pub nodes: Vec<NodeId>,
+    /// Whether extents are said to be open and sealed: where they are copied.
+    pub has_table: bool,
     pub coordinator: Coordinator,
     pub events: Rc<Events>,
     /// Ticks once for each beginning and end of an operation: what the history counts as time.
@@ -55,17 +57,19 @@ pub fn plan(copies: usize) -> Plan {
 }
 
 impl Cluster {
-    pub fn new(world: World, copies: usize) -> Cluster {
+    pub fn new(world: World, copies: usize, spares: usize) -> Cluster {
         let plan = plan(copies);
         assert!(plan.blocks() > CLIENTS, "one block a client, and one for what is there at first");
-        let nodes: Vec<_> = (0..copies).map(|_| world.node(plan.memory_for(1))).collect();
+        let nodes: Vec<_> = (0..copies + spares).map(|_| world.node(plan.memory_for(1))).collect();
         let events: Rc<Events> = Rc::default();
-        let coordinator = Coordinator::new(world.clone(), plan.segment(0), events.clone(), nodes.clone());
+        let coordinator =
+            Coordinator::new(world.clone(), plan.segment(0), events.clone(), nodes[..copies].to_vec());
         Cluster {
             world,
             plan,
             keys: keys(&plan),
             nodes,
+            has_table: spares > 0,
             coordinator,
             events,
             clock: Rc::default(),
@@ -97,8 +101,18 @@ impl Cluster {
         let views = Rc::new(self.coordinator.views(&fabric));
         let start = BlockAddr(u64::from(id - 1) * CLIENT_EXTENT);
         let word = ExtentWord::FREE.opened(ClientId(id));
-        let extent = Extent { home: HomeId(0), first: 0, count: 1, start, len: CLIENT_EXTENT, word };
+        let first = u64::from(id - 1);
+        let extent = Extent { home: HomeId(0), first, count: 1, start, len: CLIENT_EXTENT, word };
+        if self.has_table {
+            let members = self.coordinator.nodes();
+            members.iter().for_each(|node| self.set_record(*node, first, word));
+        }
         Place { id, fabric, views, appender: Appender::new(extent) }
+    }
+
+    /// Makes a node's table say something of an extent, as its daemon does.
+    pub fn set_record(&self, node: NodeId, extent: u64, word: ExtentWord) {
+        self.world.poke(node, self.segment().extent_record(extent), &word.raw().to_le_bytes());
     }
 
     /// The time at which an operation is called.
@@ -166,6 +180,10 @@ impl Cluster {
                 empty.extend(take(emptied));
             }
         }
+        if self.has_table {
+            let word = ExtentWord::FREE.opened(ClientId(99)).sealed();
+            self.coordinator.nodes().iter().for_each(|node| self.set_record(*node, CLIENTS, word));
+        }
         let base = KeyHash::of(&self.keys.base);
         for (i, slot) in self.slots().enumerate().filter(|(_, s)| !unused.contains(s)) {
             let filler = &self.keys.fillers[i];
@@ -177,7 +195,7 @@ impl Cluster {
             let before = Word::from_raw(version << 40);
             let word = before.naming(hash, SizeClass::for_len(bytes.len()), Pointer::from_offset(at.0));
             let word = if empty.contains(&slot) { word.emptied() } else { word };
-            for (i, node) in self.nodes.iter().enumerate() {
+            for (i, node) in self.coordinator.nodes().iter().enumerate() {
                 self.world.poke(*node, self.segment().block_bytes(at), &bytes);
                 self.world.poke(*node, self.segment().slot(slot), &word.raw().to_le_bytes());
                 if i == 0 {

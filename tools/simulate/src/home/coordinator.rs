@@ -1,9 +1,11 @@
 //! Who says which nodes are in the home, and takes it from view to view; and how clients hear of it.
 
+use super::recovery::{Lost, Recovery};
+use super::restorer::Restore;
 use super::shadow::Shadow;
 use farrow_fabric::{Fabric, Link};
 use farrow_fabric_sim::{SimFabric, SimLink, TaskId, World};
-use farrow_layout::{Epoch, HomeId, NodeId, SegmentPlan};
+use farrow_layout::{ClientId, Epoch, ExtentWord, HomeId, NodeId, SegmentPlan, SlotAddr, Word};
 use farrow_protocol::mutant::{self, Mutant};
 use farrow_protocol::{Close, Events, Failure, Home, Member, NoView, ProtocolError, Views, change_view};
 use std::cell::{Cell, RefCell};
@@ -26,6 +28,8 @@ struct Inner {
     /// The epoch in which the node that comes first was fenced last: its links are those of this epoch.
     readable: Cell<Epoch>,
     agent: Cell<Option<TaskId>>,
+    restore: RefCell<Option<Restore>>,
+    recoveries: RefCell<Vec<Recovery>>,
     waiting: RefCell<Vec<Waker>>,
     shadow: RefCell<Option<Shadow>>,
 }
@@ -41,6 +45,8 @@ impl Coordinator {
             is_open: Cell::new(true),
             readable: Cell::new(Epoch(1)),
             agent: Cell::new(None),
+            restore: RefCell::default(),
+            recoveries: RefCell::default(),
             waiting: RefCell::default(),
             shadow: RefCell::default(),
         }))
@@ -65,17 +71,27 @@ impl Coordinator {
     pub fn lose(&self, node: NodeId) {
         self.0.world.note(|| wrong(&format!("{node} is lost")));
         self.0.world.kill_node(node);
-        self.begin_change();
+        // Of a target its agent takes notice.
+        if self.nodes().contains(&node) {
+            self.begin_change();
+        }
     }
 
-    /// Closes the home under a new epoch, and has an agent open it again.
-    pub fn begin_change(&self) {
+    /// Closes the home under a new epoch.
+    pub(super) fn close(&self) -> Epoch {
         let inner = &self.0;
         inner.is_open.set(false);
         let epoch = Epoch(inner.epoch.get().0 + 1);
         inner.epoch.set(epoch);
         inner.world.note(|| wrong(&format!("the home closes: {epoch}")));
         inner.news();
+        epoch
+    }
+
+    /// Closes the home under a new epoch, and has an agent open it again.
+    pub fn begin_change(&self) {
+        let inner = &self.0;
+        let epoch = self.close();
         let fabric = inner.world.fabric(1 << 20);
         let agent = Agent { coordinator: self.clone(), fabric: fabric.clone() };
         let events = inner.events.clone();
@@ -90,9 +106,46 @@ impl Coordinator {
         inner.agent.set(Some(task));
     }
 
-    /// The agent stops where it is, and another begins anew; nothing if there is none.
+    /// Has the home restored onto `target`, if nothing like that is going on.
+    pub fn begin_restore(&self, target: NodeId) {
+        if self.0.restore.borrow().is_none() {
+            *self.0.restore.borrow_mut() = Some(Restore::begin(self, target));
+        }
+    }
+
+    /// Has put in order what a client has left that has stopped.
+    pub fn begin_recovery(&self, lost: Lost) {
+        let recovery = Recovery::begin(self, lost);
+        self.0.recoveries.borrow_mut().push(recovery);
+    }
+
+    /// Clients that were recovered.
+    pub fn recovered(&self) -> Vec<u32> {
+        self.0.recoveries.borrow().iter().map(Recovery::client).collect()
+    }
+
+    /// Whoever recovers or restores has ended: what was begun is done, or its target is lost.
+    pub fn is_at_rest(&self) -> bool {
+        let has_ended = |task| self.0.world.has_ended(task);
+        self.0.restore.borrow().as_ref().is_none_or(|r| has_ended(r.task))
+            && self.0.recoveries.borrow().iter().all(|r| has_ended(r.task))
+    }
+
+    /// All agents stop where they are, and others begin anew; nothing if there are none.
     pub fn stop_agent(&self) {
         let inner = &self.0;
+        let recoveries = std::mem::take(&mut *inner.recoveries.borrow_mut());
+        let again = recoveries.into_iter().map(|recovery| recovery.begin_anew(self)).collect();
+        *inner.recoveries.borrow_mut() = again;
+        let restore = inner.restore.borrow_mut().take();
+        if let Some(restore) = restore {
+            let (again, was_closed) = restore.begin_anew(self);
+            *inner.restore.borrow_mut() = Some(again);
+            if was_closed {
+                // What it has frozen opens again without it.
+                return self.begin_change();
+            }
+        }
         if let Some(agent) = inner.agent.get()
             && !inner.is_open.get()
             && !inner.world.has_ended(agent)
@@ -104,22 +157,31 @@ impl Coordinator {
 
     /// A client's way to this home.
     pub fn views(&self, fabric: &SimFabric) -> ClientViews {
-        let home = self.home(fabric, &self.nodes());
-        ClientViews {
-            coordinator: self.clone(),
-            fabric: fabric.clone(),
-            current: RefCell::new(Rc::new(home)),
-        }
+        let home = Rc::new(self.home(fabric, &self.nodes()));
+        let current = RefCell::new(home.clone());
+        let (coordinator, fabric) = (self.clone(), fabric.clone());
+        let views = ClientViews { coordinator, fabric, current, links: RefCell::default() };
+        views.note_links(&home);
+        views
     }
 
-    fn home(&self, fabric: &SimFabric, nodes: &[NodeId]) -> Home<SimLink> {
-        let member = |node: &NodeId| Member { link: fabric.link(*node), segment: self.0.segment };
+    /// A way to a node.
+    pub(super) fn member(&self, fabric: &SimFabric, node: NodeId) -> Member<SimLink> {
+        Member { link: fabric.link(node), segment: self.0.segment }
+    }
+
+    pub(super) fn home(&self, fabric: &SimFabric, nodes: &[NodeId]) -> Home<SimLink> {
+        let member = |node: &NodeId| self.member(fabric, *node);
         Home::new(HomeId(0), nodes.iter().map(member).collect()).of_epoch(self.0.epoch.get())
     }
 
     fn view_begins(&self) {
         if let Some(shadow) = &*self.0.shadow.borrow() {
-            shadow.begin_view(self.nodes());
+            let (world, segment) = (&self.0.world, self.0.segment);
+            shadow.begin_view(self.nodes(), |node, index| {
+                let slot = SlotAddr { partition: 0, index };
+                Word::from_raw(world.memory(node).word(segment.slot(slot)))
+            });
         }
     }
 
@@ -128,6 +190,65 @@ impl Coordinator {
         let mut left = self.nodes();
         left.retain(|node| !self.0.world.is_dead(*node));
         left
+    }
+
+    /// Waits until the home is open, and says in which epoch.
+    pub(super) async fn opened(&self) -> Epoch {
+        poll_fn(|cx| {
+            if self.is_open() {
+                return Poll::Ready(self.0.epoch.get());
+            }
+            self.0.waiting.borrow_mut().push(cx.waker().clone());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Whether the home is open, and was ever since it opened in `epoch`.
+    pub(super) fn is_open_in(&self, epoch: Epoch) -> bool {
+        self.is_open() && self.0.epoch.get() == epoch
+    }
+
+    /// The primary's daemon seals `extent` of `owner`, once the home is open.
+    pub async fn seal(&self, fabric: &SimFabric, extent: u64, owner: ClientId) {
+        loop {
+            let epoch = self.opened().await;
+            rpc(fabric).await;
+            if self.is_open_in(epoch) {
+                return self.seal_now(extent, owner);
+            }
+        }
+    }
+
+    /// What the primary's daemon does when it seals an extent.
+    pub(super) fn seal_now(&self, extent: u64, owner: ClientId) {
+        let word = ExtentWord::FREE.opened(owner).sealed();
+        let at = self.0.segment.extent_record(extent);
+        self.0.world.poke(self.nodes()[0], at, &word.raw().to_le_bytes());
+    }
+
+    /// Whether the home is closed, and was closed under `epoch` last.
+    pub(super) fn is_closed_in(&self, epoch: Epoch) -> bool {
+        !self.is_open() && self.0.epoch.get() == epoch
+    }
+
+    pub(super) fn segment(&self) -> SegmentPlan {
+        self.0.segment
+    }
+
+    pub(super) fn world(&self) -> &World {
+        &self.0.world
+    }
+
+    pub(super) fn events(&self) -> &Events {
+        &self.0.events
+    }
+
+    /// Whoever has this fabric may take words back from backups.
+    pub(super) fn may_take_back(&self, fabric: &SimFabric) {
+        if let Some(shadow) = &*self.0.shadow.borrow() {
+            shadow.may_take_back(fabric.client());
+        }
     }
 
     /// Waits until there is a view that may do better than one of `epoch` (with `is_closed`, one in which somebody wants to
@@ -154,14 +275,14 @@ impl Inner {
 }
 
 /// Takes the home to one view.
-struct Agent {
-    coordinator: Coordinator,
-    fabric: SimFabric,
+pub(super) struct Agent {
+    pub(super) coordinator: Coordinator,
+    pub(super) fabric: SimFabric,
 }
 
 /// Why an agent gave up.
 #[derive(Debug)]
-enum NotChanged {
+pub(super) enum NotChanged {
     /// Another one has taken over.
     Superseded,
     Failed(Failure),
@@ -174,7 +295,7 @@ impl From<Failure> for NotChanged {
 }
 
 impl Agent {
-    fn check(&self, epoch: Epoch) -> Result<(), NotChanged> {
+    pub(super) fn check(&self, epoch: Epoch) -> Result<(), NotChanged> {
         if self.coordinator.0.epoch.get() == epoch { Ok(()) } else { Err(NotChanged::Superseded) }
     }
 }
@@ -208,6 +329,7 @@ impl Close<SimFabric> for Agent {
         rpc(&self.fabric).await;
         self.check(view.epoch())?;
         let inner = &self.coordinator.0;
+        *inner.nodes.borrow_mut() = view.nodes().collect();
         if mutant::is(Mutant::ReadBeforeFence) {
             inner.nodes.borrow().iter().for_each(|node| inner.world.fence(*node));
         }
@@ -220,7 +342,7 @@ impl Close<SimFabric> for Agent {
 }
 
 /// The time that a request to the control plane takes.
-async fn rpc(fabric: &SimFabric) {
+pub(super) async fn rpc(fabric: &SimFabric) {
     let pause = Duration::from_nanos(1 + fabric.random() % 20);
     fabric.sleep_until(fabric.now() + pause).await;
 }
@@ -230,6 +352,8 @@ pub struct ClientViews {
     coordinator: Coordinator,
     fabric: SimFabric,
     current: RefCell<Rc<Home<SimLink>>>,
+    /// Every link that it ever had.
+    links: RefCell<Vec<(NodeId, usize)>>,
 }
 
 impl ClientViews {
@@ -240,8 +364,19 @@ impl ClientViews {
 
     fn keep(&self, home: Home<SimLink>) -> Rc<Home<SimLink>> {
         let home = Rc::new(home);
+        self.note_links(&home);
         *self.current.borrow_mut() = home.clone();
         home
+    }
+
+    fn note_links(&self, home: &Home<SimLink>) {
+        self.links.borrow_mut().extend(home.members().iter().map(|m| (m.link.node(), m.link.number())));
+    }
+
+    /// Its links to a node, all that there ever were.
+    pub(super) fn links_to(&self, node: NodeId) -> Vec<usize> {
+        let links = self.links.borrow();
+        links.iter().filter(|(other, _)| *other == node).map(|(_, link)| *link).collect()
     }
 
     /// The link to a node, for faults.

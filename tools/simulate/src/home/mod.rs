@@ -4,6 +4,8 @@ mod client;
 mod cluster;
 mod coordinator;
 mod keys;
+mod recovery;
+mod restorer;
 mod run;
 mod scenario;
 mod scope;
@@ -73,7 +75,10 @@ impl Protocol {
     /// Whether `event` is a path of this protocol, which a sweep has to reach.
     pub fn has_path(self, event: Event) -> bool {
         match self {
-            Protocol::Colocated => !event.label().starts_with("snapshot") && event != Event::JoinedMember,
+            Protocol::Colocated => {
+                !event.label().starts_with("snapshot")
+                    && ![Event::JoinedMember, Event::RecoveredClient, Event::TookBackStray].contains(&event)
+            }
             // It does not repair, has nothing to help with, and no recovery of its own here.
             Protocol::Snapshot => {
                 ![Event::Helped, Event::RepairedBackup, Event::BackupAhead].contains(&event)
@@ -86,6 +91,21 @@ impl Protocol {
 /// A new world of `seed`; with `record` it keeps the lines of its trace.
 pub fn world(seed: u64, record: bool) -> World {
     World::new(scenario::options(seed, record), Seed::new(seed))
+}
+
+/// Homes that are restored onto a spare and whose clients are recovered, drawn from seeds. `colocated` alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Restored;
+
+impl Restored {
+    /// Draws the scenario of `world`'s choices and runs it.
+    ///
+    /// # Panics
+    /// When an oracle objects.
+    pub fn run_drawn(self, world: &World) -> Report {
+        let scenario = Scenario::draw_restored(world);
+        run(world, Colocated, &scenario)
+    }
 }
 
 /// Draws the scenario of `world`'s choices and runs it.

@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::cluster::Cluster;
 use super::coordinator::{ClientViews, wrong};
+use super::recovery::Lost;
 use super::scenario::{Fault, Name, Scenario, Step, Verb, When};
 use super::shadow::Shadow;
 use super::structure;
@@ -42,7 +43,7 @@ pub struct Report {
 /// When an oracle objects.
 pub fn run<C: Commit>(world: &World, commit: C, scenario: &Scenario) -> Report {
     world.note(|| format!("{scenario:?}"));
-    let cluster = Cluster::new(world.clone(), scenario.copies);
+    let cluster = Cluster::new(world.clone(), scenario.copies, scenario.spares);
     cluster.fill(scenario.table);
     let shadow = Shadow::attach(&cluster);
     let new = || Client::new(&cluster, &shadow, commit);
@@ -65,6 +66,7 @@ pub fn run<C: Commit>(world: &World, commit: C, scenario: &Scenario) -> Report {
         }
         recorders.push(client.recorder());
         crew.views.push(client.views());
+        crew.ids.push(client.id());
         crew.tasks.push(world.spawn(&client.fabric(), client.run(steps.clone())));
     }
     let mut faults = scenario.faults.clone();
@@ -92,10 +94,17 @@ pub fn run<C: Commit>(world: &World, commit: C, scenario: &Scenario) -> Report {
     names.extend(scenario.clients.iter().flatten().map(|s| s.key));
     names.sort_unstable();
     names.dedup();
+    structure::check_recovered(&cluster, &cluster.coordinator.recovered());
+    if scenario.spares > 0 {
+        let stops = |fault: &Fault| matches!(fault, Fault::Stop { .. });
+        structure::check_tables(&cluster, !scenario.faults.iter().any(stops));
+        lose_the_old(&cluster);
+    }
     let look = |key: &Name| Step { verb: Verb::Get, key: *key, cached: false };
     finish(&cluster, new(), names.iter().map(look).collect(), &mut recorders);
     if !has_rot {
-        let is_sound = !scenario.faults.iter().any(|fault| matches!(fault, Fault::Stop { .. }));
+        let stops = |fault: &Fault| matches!(fault, Fault::Stop { .. } | Fault::Recover { .. });
+        let is_sound = !scenario.faults.iter().any(stops);
         let is_tidy = !scenario.faults.iter().any(|fault| matches!(fault, Fault::LoseLink { .. }));
         structure::check(&cluster, &shadow, &names, is_sound, is_sound && is_tidy);
         // What is left can be worked with.
@@ -158,9 +167,9 @@ fn finish<C: Commit>(
     recorders: &mut Vec<Rc<RefCell<Recorder>>>,
 ) {
     recorders.push(client.recorder());
-    let views = vec![client.views()];
+    let (views, ids) = (vec![client.views()], vec![client.id()]);
     let tasks = vec![cluster.world.spawn(&client.fabric(), client.run(steps))];
-    go(cluster, &Crew { tasks, views }, &[]);
+    go(cluster, &Crew { tasks, views, ids }, &[]);
 }
 
 /// The clients of a run, as its faults see them.
@@ -168,6 +177,7 @@ fn finish<C: Commit>(
 struct Crew {
     tasks: Vec<TaskId>,
     views: Vec<Rc<ClientViews>>,
+    ids: Vec<u32>,
 }
 
 /// Lets everything happen that can, with each fault at its time.
@@ -198,6 +208,7 @@ fn go(cluster: &Cluster, crew: &Crew, faults: &[Fault]) {
             let stuck: Vec<_> = crew.tasks.iter().filter(|t| !world.has_ended(**t)).collect();
             assert!(stuck.is_empty(), "nothing can happen any more, but {stuck:?} wait");
             assert!(cluster.coordinator.is_open(), "nothing can happen any more, but the home is closed");
+            assert!(cluster.coordinator.is_at_rest(), "nothing can happen any more, but an agent waits");
             return;
         }
     }
@@ -218,6 +229,15 @@ fn happens(
             if !world.has_ended(crew.tasks[client]) {
                 world.stop(crew.tasks[client]);
             }
+        }
+        Fault::Recover { client, after } if has_come(after) => {
+            if !world.has_ended(crew.tasks[client]) {
+                world.stop(crew.tasks[client]);
+                coordinator.begin_recovery(Lost { id: crew.ids[client], views: crew.views[client].clone() });
+            }
+        }
+        Fault::Restore { after } if has_come(after) => {
+            coordinator.begin_restore(*cluster.nodes.last().expect("there is a spare"));
         }
         Fault::Pause { client, from, to } => {
             if event == from {
@@ -244,6 +264,16 @@ fn happens(
         _ => return false,
     }
     true
+}
+
+/// Where a spare has become a member, all others are lost: it holds everything.
+fn lose_the_old(cluster: &Cluster) {
+    let (coordinator, members) = (&cluster.coordinator, cluster.coordinator.nodes());
+    let spare = *cluster.nodes.last().expect("there is a spare");
+    if members.contains(&spare) {
+        members.iter().filter(|node| **node != spare).for_each(|node| coordinator.lose(*node));
+        go(cluster, &Crew::default(), &[]);
+    }
 }
 
 /// Flips a bit in the last byte of the first unit of each entry at the primary that a client wrote.

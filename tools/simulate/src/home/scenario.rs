@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct Scenario {
     /// Replicas of each slot.
     pub copies: usize,
+    /// Nodes that are no members at first: what is lost can be restored onto them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spares: usize,
     /// What lies in the table at first.
     pub table: Table,
     /// Which of the keys are there at first.
@@ -16,6 +19,11 @@ pub struct Scenario {
     pub clients: Vec<Vec<Step>>,
     /// What goes wrong.
     pub faults: Vec<Fault>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// What the slots of the keys' buckets hold before the keys are put.
@@ -140,6 +148,18 @@ pub enum Fault {
         /// When.
         after: When,
     },
+    /// A client stops for good; every node evicts it, and what it leaves behind is put in order.
+    Recover {
+        /// Which of the clients.
+        client: usize,
+        /// When.
+        after: When,
+    },
+    /// A copy of the home is made on the spare, which becomes a member.
+    Restore {
+        /// When.
+        after: When,
+    },
     /// Bytes at the primary rot, of every entry that is there at first; nobody writes.
     Rot,
 }
@@ -152,10 +172,15 @@ impl Fault {
 
     pub(crate) fn client_mut(&mut self) -> Option<&mut usize> {
         match self {
-            Fault::Stop { client, .. } | Fault::Pause { client, .. } | Fault::LoseLink { client, .. } => {
-                Some(client)
-            }
-            Fault::LoseNode { .. } | Fault::StopAgent { .. } | Fault::Fence { .. } | Fault::Rot => None,
+            Fault::Stop { client, .. }
+            | Fault::Recover { client, .. }
+            | Fault::Pause { client, .. }
+            | Fault::LoseLink { client, .. } => Some(client),
+            Fault::LoseNode { .. }
+            | Fault::StopAgent { .. }
+            | Fault::Fence { .. }
+            | Fault::Restore { .. }
+            | Fault::Rot => None,
         }
     }
 
@@ -191,6 +216,9 @@ impl Scenario {
         if !(1..=8).contains(&self.copies) {
             return Err(format!("{} copies: there can be 1 to 8", self.copies));
         }
+        if self.spares > 1 {
+            return Err(format!("{} spares: there can be one", self.spares));
+        }
         // One client puts what is there at first, two look at what is left.
         if !(1..=5).contains(&self.clients.len()) {
             return Err(format!("{} clients: there can be 1 to 5", self.clients.len()));
@@ -203,10 +231,15 @@ impl Scenario {
             if let Some(client) = fault.client().filter(|client| *client >= self.clients.len()) {
                 return Err(format!("a fault of client {client}: there are {}, from 0", self.clients.len()));
             }
-            if let Some(node) = fault.node().filter(|node| *node >= self.copies) {
-                return Err(format!("a fault of node {node}: there are {}, from 0", self.copies));
+            let nodes = self.copies + self.spares;
+            if let Some(node) = fault.node().filter(|node| *node >= nodes) {
+                return Err(format!("a fault of node {node}: there are {nodes}, from 0"));
+            }
+            if matches!(fault, Fault::Restore { .. }) && self.spares == 0 {
+                return Err("a restore without a spare".to_owned());
             }
             if let Fault::LoseNode { node, .. } = fault
+                && *node < self.copies
                 && !lost.contains(node)
             {
                 lost.push(*node);
@@ -230,7 +263,14 @@ impl Scenario {
         if copies > 1 && pick(80) == 0 {
             let get = Step { verb: Verb::Get, key: Name::Base, cached: false };
             let (present, clients) = (vec![Name::Base], vec![vec![get; 2]; 2]);
-            return Scenario { copies, table: Table::New, present, clients, faults: vec![Fault::Rot] };
+            return Scenario {
+                copies,
+                spares: 0,
+                table: Table::New,
+                present,
+                clients,
+                faults: vec![Fault::Rot],
+            };
         }
         if survives && copies > 1 && pick(3) == 0 {
             return Self::draw_crash(world, copies);
@@ -273,10 +313,10 @@ impl Scenario {
             let table = Table::Full { never_used: 0, emptied: 1 + pick(2) };
             let from = 60 + pick(80);
             let faults = vec![Fault::Pause { client: 0, from, to: from + 400 + pick(800) }];
-            return Scenario { copies, table, present: vec![Name::Base], clients, faults };
+            return Scenario { copies, spares: 0, table, present: vec![Name::Base], clients, faults };
         }
         let faults = draw_faults(world, copies, count, survives);
-        Scenario { copies, table, present, clients, faults }
+        Scenario { copies, spares: 0, table, present, clients, faults }
     }
 
     /// A few operations on one or two keys, and several losses right among them: what they leave half done on which replica
@@ -316,7 +356,69 @@ impl Scenario {
         if pick(4) == 0 {
             faults.push(Fault::StopAgent { after: when() });
         }
-        Scenario { copies, table, present, clients, faults }
+        Scenario { copies, spares: 0, table, present, clients, faults }
+    }
+
+    /// Few operations while the home is restored onto a spare, clients are lost and recovered, and nodes, links and agents are
+    /// lost among it all.
+    pub fn draw_restored(world: &World) -> Scenario {
+        let pick = |count: u64| world.draw(count);
+        let copies = 1 + pick(3) as usize;
+        let other = NAMES[pick(NAMES.len() as u64) as usize];
+        let table = match pick(4) {
+            0 => Table::New,
+            1 => Table::Recycled,
+            _ => Table::Full { never_used: pick(2), emptied: 1 + pick(2) },
+        };
+        let count = 2 + pick(2) as usize;
+        let step = || Step {
+            verb: VERBS[pick(8) as usize],
+            key: if pick(3) == 0 { other } else { Name::Base },
+            cached: pick(2) == 0,
+        };
+        let clients: Vec<Vec<Step>> =
+            (0..count).map(|_| (0..1 + pick(4)).map(|_| step()).collect()).collect();
+        let present = if pick(2) == 0 { vec![Name::Base, other] } else { vec![Name::Base] };
+        let when = || match pick(3) {
+            0 => When::Events(1 + pick(200)),
+            1 => When::Events(1 + pick(3000)),
+            _ => When::Swaps(1 + pick(10)),
+        };
+        let any = |count: usize| pick(count as u64) as usize;
+        let mut faults = Vec::new();
+        if pick(8) > 0 {
+            faults.push(Fault::Restore { after: when() });
+        }
+        for client in 0..count {
+            if pick(3) == 0 {
+                faults.push(Fault::Recover { client, after: when() });
+            }
+        }
+        if pick(8) == 0 {
+            faults.push(Fault::Stop { client: any(count), after: when() });
+        }
+        for node in 0..copies - 1 {
+            if pick(4) == 0 {
+                faults.push(Fault::LoseNode { node, after: when() });
+            }
+        }
+        if pick(8) == 0 {
+            faults.push(Fault::LoseNode { node: copies, after: when() });
+        }
+        for _ in 0..[0, 0, 1, 2][pick(4) as usize] {
+            faults.push(Fault::StopAgent { after: when() });
+        }
+        if pick(4) == 0 {
+            faults.push(Fault::LoseLink { client: any(count), node: any(copies + 1), after: when() });
+        }
+        if pick(8) == 0 {
+            faults.push(Fault::Fence { after: when() });
+        }
+        if pick(5) == 0 {
+            let from = pick(300);
+            faults.push(Fault::Pause { client: any(count), from, to: from + 1 + pick(3000) });
+        }
+        Scenario { copies, spares: 1, table, present, clients, faults }
     }
 }
 

@@ -94,7 +94,7 @@ impl Scope {
                     Shape::Pairs | Shape::Triples => Vec::new(),
                 };
                 let (copies, present) = (self.copies, present.clone());
-                all.push(Scenario { copies, table: Table::New, present, clients, faults });
+                all.push(Scenario { copies, spares: 0, table: Table::New, present, clients, faults });
             }
         }
         all

@@ -16,6 +16,8 @@ struct Known {
     held: BTreeMap<(NodeId, SlotIndex), Vec<Word>>,
     /// The members of the view, the primary first.
     nodes: Vec<NodeId>,
+    /// Agents that may take a backup's word back.
+    taking_back: Vec<usize>,
 }
 
 impl Shadow {
@@ -37,12 +39,20 @@ impl Shadow {
     }
 
     /// A view of `nodes` begins: a fence has ended all verbs of those before, so words of theirs may come again.
-    pub fn begin_view(&self, nodes: Vec<NodeId>) {
+    pub fn begin_view(&self, nodes: Vec<NodeId>, word: impl Fn(NodeId, SlotIndex) -> Word) {
         let mut known = self.0.borrow_mut();
-        known.nodes = nodes;
-        for held in known.held.values_mut() {
+        let before = std::mem::replace(&mut known.nodes, nodes.clone());
+        for ((node, slot), held) in &mut known.held {
+            if nodes.contains(node) && !before.contains(node) {
+                *held = vec![word(*node, *slot)];
+            }
             held.drain(..held.len() - 1);
         }
+    }
+
+    /// Whoever has this fabric recovers a lost client, and may take a word of it back from a backup.
+    pub fn may_take_back(&self, fabric: usize) {
+        self.0.borrow_mut().taking_back.push(fabric);
     }
 
     /// Whether a slot held a word at a node, now or before.
@@ -83,7 +93,7 @@ impl Observer for Watch {
             AccessKind::Swapped { old, new } => {
                 let slot = self.index.get(&access.at.0);
                 let slot = *slot.unwrap_or_else(|| panic!("a CAS on what is no slot's word: {access:?}"));
-                self.swapped(access.node, slot, Word::from_raw(old), Word::from_raw(new), memory);
+                self.swapped(access, slot, Word::from_raw(old), Word::from_raw(new), memory);
             }
         }
     }
@@ -94,11 +104,18 @@ impl Observer for Watch {
 }
 
 impl Watch {
-    fn swapped(&mut self, node: NodeId, slot: SlotAddr, old: Word, new: Word, memory: &Memory) {
+    fn swapped(&mut self, access: &Access, slot: SlotAddr, old: Word, new: Word, memory: &Memory) {
+        let node = access.node;
         let mut known = self.shadow.0.borrow_mut();
         let primary = known.nodes[0];
+        let may_take_back = node != primary && known.taking_back.contains(&access.client);
         let held = known.held.get_mut(&(node, slot.index)).expect("every slot of every node is known");
         assert_eq!(held.last(), Some(&old), "slot {} of {node}", slot.index.0);
+        if may_take_back && held.len() > 1 && held[held.len() - 2] == new {
+            // As if the lost client's chain had never come here: nobody was answered from a backup.
+            held.pop();
+            return;
+        }
         let recent = &held[held.len().saturating_sub(6)..];
         assert!(!held.contains(&new), "{new} recurs in slot {} of {node}, after {recent:?}", slot.index.0);
         held.push(new);
@@ -116,8 +133,9 @@ impl Watch {
     }
 
     fn wrote(&mut self, access: &Access, memory: &Memory, len: usize) {
-        let blocks = self.plan.segment(0).block_bytes(BlockAddr(0)).0;
-        if access.at.0 >= blocks {
+        // The table of extents, and the blocks.
+        let is_index = access.at.0 < self.plan.segment(0).extent_record(0).0;
+        if !is_index || !self.shadow.0.borrow().nodes.contains(&access.node) {
             return;
         }
         // Below the blocks clients write committed words, one at a time, and agents whole groups, in which nothing but

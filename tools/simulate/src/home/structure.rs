@@ -3,7 +3,7 @@
 use super::cluster::Cluster;
 use super::scenario::Name;
 use super::shadow::Shadow;
-use farrow_layout::Word;
+use farrow_layout::{BlockAddr, ExtentWord, NodeId, Word};
 use std::collections::BTreeMap;
 
 /// Checks all slots. With `is_sound`, no client was stopped: then every replica agrees on every slot that names something.
@@ -38,6 +38,41 @@ pub fn check(cluster: &Cluster, shadow: &Shadow, names: &[Name], is_sound: bool,
         }
         if let Some(other) = homes.insert(key.clone(), slot.index.0) {
             panic!("{} is in slots {other} and {}", String::from_utf8_lossy(&key), slot.index.0);
+        }
+    }
+}
+
+/// A client that was recovered has left nothing on a backup alone, and no claim.
+pub fn check_recovered(cluster: &Cluster, clients: &[u32]) {
+    let nodes = cluster.coordinator.nodes();
+    let is_own = |word: Word| {
+        let extent = cluster.plan.extent_of(BlockAddr(word.pointer().offset()));
+        !word.is_empty() && clients.iter().any(|client| u64::from(client - 1) == extent)
+    };
+    for slot in cluster.slots() {
+        let word = cluster.word(nodes[0], slot);
+        assert!(!(word.is_tentative() && is_own(word)), "slot {}: {word} is left over", slot.index.0);
+        for node in &nodes[1..] {
+            let held = cluster.word(*node, slot);
+            let is_left = is_own(held) && held != word;
+            assert!(!is_left, "slot {}: {node} still has {held}, the primary {word}", slot.index.0);
+        }
+    }
+}
+
+/// No backup says more of an extent than the primary. A client that stopped may have sealed its own at backups alone.
+pub fn check_tables(cluster: &Cluster, is_sound: bool) {
+    let nodes = cluster.coordinator.nodes();
+    for extent in 0..cluster.plan.extents() {
+        let at = cluster.segment().extent_record(extent);
+        let record = |node: NodeId| ExtentWord::from_raw(cluster.world.memory(node).word(at));
+        for node in &nodes[1..] {
+            let (primary, backup) = (record(nodes[0]), record(*node));
+            let is_sealing = !is_sound && primary.sealed() == backup;
+            assert!(
+                !backup.is_ahead_of(primary) || is_sealing,
+                "extent {extent}: {backup:?}, at the primary {primary:?}"
+            );
         }
     }
 }

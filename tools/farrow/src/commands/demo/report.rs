@@ -8,7 +8,6 @@ use anyhow::Result;
 use farrow_client::{Cluster, NodeSummary};
 use farrow_config::Config;
 use farrow_control::message::{Reply, Request};
-use farrow_layout::NodeId;
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
@@ -34,8 +33,8 @@ impl Memory {
     pub fn of(cluster: &Cluster) -> Result<Memory> {
         let copies = cluster.map().geometry.policy.copies() as u64;
         let mut memory = Memory::default();
-        for node in 0..cluster.map().nodes.len() {
-            let session = cluster.session(NodeId(node as u16));
+        for node in cluster.map().nodes.iter().filter(|node| node.is_up()) {
+            let session = cluster.session(node.id)?;
             let stats = match session.call(&Request::Stats)? {
                 Reply::Stats(stats) => stats,
                 other => return Err(session.confused(&other).into()),

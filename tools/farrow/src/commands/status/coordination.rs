@@ -20,8 +20,8 @@ pub fn ask(reach: &Reach, map: Option<&ClusterMap>) -> Option<Result<Coordinator
     if coordinators.is_empty() {
         return None;
     }
-    let mut caller = Caller::new(coordinators.clone(), reach.dial.secret.clone(), "farrow status".into());
-    Some(match caller.call(&Ask::Status) {
+    let mut caller = Caller::new(coordinators.clone(), reach.dial.secret.clone(), "farrow status");
+    Some(match caller.call(&Ask::Status, reach.options.deadline) {
         Ok(Tell::Status(status)) => Ok(*status),
         Ok(other) => Err(format!("the coordinator gave an answer that does not fit: {other:?}")),
         Err(error) => Err(error.to_string()),

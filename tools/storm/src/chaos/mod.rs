@@ -1,0 +1,13 @@
+//! Clients and nodes as real processes, faults among them, and a judgement over all of it.
+
+mod crew;
+mod finals;
+mod matrix;
+mod run;
+mod work;
+
+pub use crew::{Clients, Job};
+pub use finals::{orphans, read_back};
+pub use matrix::{Matrix, Row};
+pub use run::{Chaos, Connect, Outcome, run};
+pub use work::{Mix, Work, labour};

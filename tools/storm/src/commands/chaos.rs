@@ -1,0 +1,258 @@
+//! `farrow-storm chaos`: a cluster of processes, faults, and the judgement.
+
+use super::rage::parse_duration;
+use anyhow::{Context, Result, ensure};
+use clap::{Arg, ArgMatches, value_parser};
+use farrow_chaos::{Fault, Settings, net};
+use farrow_config::Config;
+use farrow_storm::chaos::{Chaos, Mix, Outcome, run as run_chaos};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Exit status of what cannot run on this machine.
+const SKIPPED: u8 = 77;
+
+const EXAMPLES: &str = "\
+Examples:
+  farrow-storm chaos                                   20 seconds of everything, a seed of the clock
+  farrow-storm chaos --seed 7 --seconds 60 --mix b     the same faults again, as far as time allows
+  farrow-storm chaos --nodes 5 --spares 2 --only node-kill,pair-kill
+  farrow-storm chaos --only coordinator-kill --lease 1s --json
+  farrow-storm chaos --partitions --only node-cut,coordinator-cut
+
+Starts a coordinator, nodes and clients as processes of their own, and kills, stops and
+restarts them at random, never more copies at once than may be lost: after a fault that
+takes copies it waits until every home has all of its copies again. Clients record every
+call before they make it. At the end everything is read back, and the run fails when
+  - the calls of all clients are not linearizable, key by key,
+  - anything that was acknowledged is lost,
+  - redundancy does not come back, or what a dead client left is not cleaned up,
+  - a process ends that nobody killed.
+How long clients waited for answers is measured and shown, and never fails a run: it says
+more about a busy machine than about the store. `within` counts the faults after which
+neither reads nor writes stood still for longer than a lease and 50 ms.
+
+Faults: node-kill, pair-kill (two at once, with three copies), node-pause, client-kill,
+client-pause, coordinator-kill, coordinator-pause; with --partitions node-cut (a node and
+the coordinator do not reach each other) and coordinator-cut (nobody reaches it). Pauses
+and cuts take up to three leases.";
+
+pub fn command() -> clap::Command {
+    let flag = |name: &'static str| Arg::new(name).long(name);
+    let number = |name: &'static str, default: &'static str, range: std::ops::RangeInclusive<u64>| {
+        flag(name).value_name("NUMBER").default_value(default).value_parser(value_parser!(u64).range(range))
+    };
+    clap::Command::new("chaos")
+        .about("Run a cluster of processes under random faults and judge what its clients saw")
+        .arg(
+            flag("seed")
+                .value_name("NUMBER")
+                .value_parser(value_parser!(u64))
+                .help("Where all choices come from [default: of the clock, and printed]"),
+        )
+        .arg(
+            flag("seconds")
+                .value_name("SECONDS")
+                .default_value("20")
+                .value_parser(value_parser!(f64))
+                .help("How long faults are begun"),
+        )
+        .arg(number("nodes", "3", 1..=32).help("Nodes that the cluster forms of"))
+        .arg(number("spares", "1", 0..=16).help("Nodes beyond those"))
+        .arg(number("copies", "3", 1..=8).help("Copies of everything"))
+        .arg(number("clients", "4", 1..=64).help("Client processes"))
+        .arg(
+            flag("mix")
+                .value_name("MIX")
+                .default_value("a")
+                .value_parser(value_parser!(Mix))
+                .help("What clients do: a is half reads, b is 95 % reads"),
+        )
+        .arg(
+            flag("rate")
+                .value_name("NUMBER")
+                .default_value("1000")
+                .value_parser(value_parser!(f64))
+                .help("Calls a second of each client"),
+        )
+        .arg(number("keys", "64", 1..=1 << 20).help("Keys that they fight over at a time"))
+        .arg(number("value-len", "256", 8..=1 << 18).help("Bytes of a value"))
+        .arg(
+            flag("lease")
+                .value_name("DURATION")
+                .default_value("500ms")
+                .value_parser(parse_duration)
+                .help("Length of a lease"),
+        )
+        .arg(flag("memory").value_name("SIZE").default_value("96MiB").help("Memory of each node"))
+        .arg(
+            flag("only")
+                .value_name("FAULT,..")
+                .value_delimiter(',')
+                .value_parser(value_parser!(Fault))
+                .help("Kinds of faults [default: all]"),
+        )
+        .arg(flag("partitions").num_args(0).help(
+            "Partitions too: node-cut and coordinator-cut (root only; status 77 where it is not allowed)",
+        ))
+        .arg(
+            flag("etcd").num_args(0).help(
+                "Two coordinators with an etcd; faults befall the one that leads (status 77 without etcd)",
+            ),
+        )
+        .arg(flag("namespaced").num_args(0).hide(true).help("This process has a network of its own"))
+        .arg(flag("apart").num_args(0).help("One fault at a time, each mended before the next"))
+        .arg(
+            flag("farrow")
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("The farrow program [default: the one beside this]"),
+        )
+        .arg(
+            flag("dir")
+                .value_name("DIR")
+                .value_parser(value_parser!(PathBuf))
+                .help("Where to leave records and logs [default: nowhere, if all goes well]"),
+        )
+        .arg(flag("json").num_args(0).help("Print one object"))
+        .after_help(EXAMPLES)
+}
+
+pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
+    let is_json = matches.get_flag("json");
+    if matches.get_flag("etcd") && Command::new("etcd").arg("--version").output().is_err() {
+        println!("SKIPPED: there is no etcd (apt-get install etcd-server)");
+        return Ok(ExitCode::from(SKIPPED));
+    }
+    if matches.get_flag("partitions") {
+        if !matches.get_flag("namespaced") {
+            return Ok(into_namespace());
+        }
+        net::make().context("cannot make a network")?;
+    }
+    let temporary = tempfile::Builder::new().prefix("farrow-chaos-").tempdir()?;
+    let dir = match matches.get_one::<PathBuf>("dir") {
+        Some(dir) => {
+            std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+            std::path::absolute(dir)?
+        }
+        None => temporary.path().to_owned(),
+    };
+    let chaos = chaos(matches, dir)?;
+    let connect = |coordinators: &[String], secret: &farrow_control::Secret| {
+        let mut config = Config::default();
+        config.cluster.coordinators = coordinators.to_vec();
+        config.client.deadline = Duration::from_secs(5);
+        let options = super::dial_options(&config, secret.clone());
+        Ok((super::connect(&config, &options)?, options))
+    };
+    let mut say = |line: String| {
+        if !is_json {
+            println!("{line}");
+        }
+    };
+    match run_chaos(&chaos, &connect, &mut say) {
+        Ok(outcome) => {
+            if is_json {
+                println!("{}", serde_json::to_string_pretty(&outcome)?);
+            } else {
+                print(&outcome);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            let dir = if matches.contains_id("dir") { chaos.dir.clone() } else { temporary.keep() };
+            eprintln!("farrow-storm: seed {}: {error:#}", chaos.seed);
+            eprintln!("records and logs are in {}", dir.display());
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Becomes this program once more, in a network of its own.
+fn into_namespace() -> ExitCode {
+    let tried = Command::new("unshare").args(["--net", "ip", "rule", "show"]).output();
+    let why = match tried {
+        Ok(output) if output.status.success() => {
+            let mut unshare = Command::new("unshare");
+            unshare.arg("--net").args(std::env::args_os()).arg("--namespaced").exec().to_string()
+        }
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        Err(error) => format!("cannot run unshare: {error}"),
+    };
+    println!("SKIPPED: no network namespace of our own: {why}");
+    ExitCode::from(SKIPPED)
+}
+
+fn chaos(matches: &ArgMatches, dir: PathBuf) -> Result<Chaos> {
+    let number = |name: &str| *matches.get_one::<u64>(name).expect("it has a default");
+    let mut program = std::env::current_exe().context("cannot find out where this program lies")?;
+    let farrow = matches.get_one::<PathBuf>("farrow").cloned();
+    let farrow = farrow.unwrap_or_else(|| program.with_file_name("farrow"));
+    ensure!(farrow.exists(), "{} is not there: build it, or say --farrow FILE", farrow.display());
+    let of_clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as u64);
+    let seconds = *matches.get_one::<f64>("seconds").expect("it has a default");
+    ensure!((0.1..=86_400.0).contains(&seconds), "--seconds {seconds}: say a number from 0.1 to 86400");
+    let rate = *matches.get_one::<f64>("rate").expect("it has a default");
+    ensure!((1.0..=1e6).contains(&rate), "--rate {rate}: say a number from 1 to 1000000");
+    let mut farrow = std::path::absolute(farrow)?;
+    if matches.get_flag("partitions") {
+        // Nodes run as other users, who see neither our directory nor, perhaps, where the program lies.
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o711))?;
+        let copy = dir.join("farrow");
+        std::fs::copy(&farrow, &copy)?;
+        std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755))?;
+        let copy_of_this = dir.join("farrow-storm");
+        std::fs::copy(&program, &copy_of_this)?;
+        std::fs::set_permissions(&copy_of_this, std::fs::Permissions::from_mode(0o755))?;
+        (farrow, program) = (copy, copy_of_this);
+    }
+    ensure!(number("copies") <= number("nodes"), "--copies {} needs as many nodes", number("copies"));
+    Ok(Chaos {
+        settings: Settings {
+            farrow,
+            coordinators: if matches.get_flag("etcd") { 2 } else { 1 },
+            nodes: number("nodes") as usize,
+            spares: number("spares") as usize,
+            copies: number("copies") as usize,
+            lease: *matches.get_one("lease").expect("it has a default"),
+            memory: matches.get_one::<String>("memory").expect("it has a default").clone(),
+            // Fresh keys every two seconds, and room for as many again.
+            max_keys: number("keys") * (seconds as u64 + 10),
+            is_partitioned: matches.get_flag("partitions"),
+        },
+        program: program.into(),
+        dir,
+        clients: number("clients") as usize,
+        mix: *matches.get_one("mix").expect("it has a default"),
+        rate,
+        keys: number("keys") as u32,
+        value_len: number("value-len") as usize,
+        seed: matches.get_one("seed").copied().unwrap_or_else(of_clock),
+        duration: Duration::from_secs_f64(seconds),
+        faults: match matches.get_many("only") {
+            Some(only) => only.copied().collect(),
+            None => Fault::ALL.to_vec(),
+        },
+        together: !matches.get_flag("apart"),
+    })
+}
+
+fn print(outcome: &Outcome) {
+    println!(
+        "linearizable: {} operations on {} keys, {} with unknown outcome; {} certain writes, none lost",
+        outcome.operations, outcome.keys, outcome.unknown, outcome.certain_writes
+    );
+    let errors: Vec<_> = outcome.errors.iter().map(|(label, n)| format!("{n} {label}")).collect();
+    println!(
+        "failed without effect: {}; nodes passed over though alive: {}",
+        if errors.is_empty() { "none".to_owned() } else { errors.join(", ") },
+        outcome.passed_over
+    );
+    for example in &outcome.examples {
+        println!("  for example: {example}");
+    }
+}
