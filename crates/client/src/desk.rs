@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two attempts to reach any coordinator.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -144,11 +144,24 @@ fn run(caller: &mut Caller, process: &Process, errand: Errand) {
     }
 }
 
+/// Asks what there is no going on without. A coordinator that restarts, or another that takes over, is waited for.
+fn patiently(caller: &mut Caller, ask: &Ask) -> Result<Tell, CallError> {
+    let begun = Instant::now();
+    loop {
+        match caller.call(ask, ANSWER) {
+            Err(CallError::NoLeader { .. } | CallError::NoAnswer { .. }) if begun.elapsed() < ANSWER => {
+                thread::sleep(PAUSE);
+            }
+            answered => return answered,
+        }
+    }
+}
+
 fn new_client(caller: &mut Caller, process: &Process) -> Result<Named, String> {
     // The second time under another name.
     for _ in 0..2 {
         let id = process.id();
-        match caller.call(&Ask::NewClient { process: id }, ANSWER) {
+        match patiently(caller, &Ask::NewClient { process: id }) {
             Ok(Tell::Client(client)) => return Ok(Named { process: id, client }),
             Err(CallError::Denied { denial: Denial::ProcessLost(_), .. }) => process.lost(id),
             Ok(other) => return Err(format!("the coordinator gave an answer that does not fit: {other:?}")),
@@ -239,7 +252,7 @@ fn map_of(address: &str, dial: &DialOptions) -> Option<ClusterMap> {
 /// In words.
 pub(crate) fn first_map(caller: &mut Caller, process: &Process, who: &str) -> Result<ClusterMap, String> {
     let ask = Ask::Watch { process: process.id(), who: who.to_owned(), epoch: Epoch(0) };
-    match caller.call(&ask, ANSWER) {
+    match patiently(caller, &ask) {
         Ok(Tell::News(news)) => {
             news.map.ok_or_else(|| "the coordinator has no map yet: it waits for nodes".into())
         }

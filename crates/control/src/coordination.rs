@@ -96,6 +96,12 @@ pub enum Ask {
     },
     /// What is going on. Answered by [`Tell::Status`].
     Status,
+    /// A node that is silent is gone for good, its memory too: an operator says so, and the cluster goes on without it.
+    /// Answered by [`Tell::Done`].
+    Forget {
+        /// The node.
+        node: NodeId,
+    },
 }
 
 /// A node that offers memory.

@@ -67,6 +67,10 @@ impl Coordinator {
                 self.completed(*agent, *order)?;
                 Tell::Done
             }
+            Ask::Forget { node } => {
+                self.forget(now, *node)?;
+                Tell::Done
+            }
             Ask::Status => Tell::Status(Box::new(self.status(now, store))),
         };
         Ok(Answer::Now(tell))

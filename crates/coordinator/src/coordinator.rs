@@ -117,7 +117,7 @@ impl Coordinator {
         self.plan_restores(now);
         self.plan_recoveries();
         self.assign_orders(now);
-        self.forget(now);
+        self.drop_notes(now);
         self.next_beat(now)
     }
 
@@ -130,7 +130,7 @@ impl Coordinator {
     }
 
     /// Volatile notes on what is no more.
-    fn forget(&mut self, now: Instant) {
+    fn drop_notes(&mut self, now: Instant) {
         let lease_ns = self.settings.lease_ns;
         self.reports.retain(|_, at| now.since(*at) <= lease_ns);
         let state = &self.state;

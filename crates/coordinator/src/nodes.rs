@@ -16,7 +16,7 @@ impl Coordinator {
             if !self.state.is_staying(known) {
                 return Err(Denial::Deposed(known));
             }
-            self.heard.insert(known, now);
+            self.hear(known, now);
             self.told.remove(&known);
             return Ok(known);
         }
@@ -91,7 +91,7 @@ impl Coordinator {
             }
             self.state_mut().deposing.remove(&node);
         }
-        self.heard.insert(node, now);
+        self.hear(node, now);
         for progress in &renewal.progress {
             let entry = self.state.order(progress.order);
             if entry.is_some_and(|entry| entry.agent == Some(node)) {
@@ -159,6 +159,31 @@ impl Coordinator {
             self.state_mut().deposing.insert(node);
         }
         Ok(decision)
+    }
+
+    /// An operator knows that a node's memory is gone for good: it is not waited for any more, and passed over when its lease
+    /// is over.
+    ///
+    /// # Errors
+    /// [`Denial::Bad`]: there never was such a node, or it is there.
+    pub fn forget(&mut self, now: Instant, node: NodeId) -> Result<(), Denial> {
+        match self.state.map.node(node) {
+            None => Err(Denial::Bad(format!("there never was a node {node}"))),
+            Some(entry) if !entry.is_up() => Ok(()),
+            Some(_) if !self.is_silent(node, now) => {
+                Err(Denial::Bad(format!("{node} is there: stop it first")))
+            }
+            Some(_) => {
+                self.state_mut().gone.insert(node);
+                Ok(())
+            }
+        }
+    }
+
+    /// A lease runs from now; one of a predecessor's may be longer.
+    fn hear(&mut self, node: NodeId, now: Instant) {
+        let heard = self.heard.entry(node).or_insert(now);
+        *heard = now.max(*heard);
     }
 
     /// Whether every home of the node keeps its floor without it.

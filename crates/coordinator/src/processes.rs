@@ -26,7 +26,9 @@ impl Coordinator {
     pub fn watch(&mut self, now: Instant, process: ProcessId, who: &str) -> Result<(), Denial> {
         self.check_process(process)?;
         let who = who.chars().filter(|c| !c.is_control()).take(MAX_WHO_LEN).collect();
-        self.watchers.insert(process, Watcher { heard: now, who });
+        // A lease of a predecessor's may be longer.
+        let heard = self.watchers.get(&process).map_or(now, |known| known.heard.max(now));
+        self.watchers.insert(process, Watcher { heard, who });
         Ok(())
     }
 
@@ -55,7 +57,8 @@ impl Coordinator {
             return Err(Denial::Bad("this cluster has no more ids for clients: found another one".into()));
         }
         let unknown = || Watcher { heard: now, who: String::new() };
-        self.watchers.entry(process).or_insert_with(unknown).heard = now;
+        let watcher = self.watchers.entry(process).or_insert_with(unknown);
+        watcher.heard = watcher.heard.max(now);
         let state = self.state_mut();
         let client = ClientId(state.next_client);
         state.next_client += 1;

@@ -160,3 +160,13 @@ fn while_etcd_is_away_nothing_is_decided_and_it_goes_on_behind() {
     node.disconnect();
     assert_eq!(node.call(&new_client, PATIENCE).unwrap(), Tell::Client(ClientId(2)));
 }
+
+#[test]
+fn a_coordinator_starts_though_etcd_is_not_there_yet_and_leads_nobody() {
+    let store = Box::new(EtcdStore::new(vec!["http://127.0.0.1:1".into()], "test"));
+    let options = Options { listen: "127.0.0.1:0".into(), advertise: None, settings: settings(1, 1), store };
+    let server = CoordinatorServer::start(options, &secret()).unwrap();
+    assert!(!server.leads());
+    let refused = caller(&[server.advertised()]).call(&Ask::Status, PATIENCE).unwrap_err();
+    assert!(refused.to_string().contains("does not lead"), "{refused}");
+}

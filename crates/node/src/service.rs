@@ -1,12 +1,12 @@
 //! What a node does on request.
 
-use crate::OwnMemory;
 use crate::StartError;
 use crate::clients::{Link, SessionId, Who};
-use crate::format::{Hosted, format, format_segment, hosted};
+use crate::format::{Hosted, format, hosted};
 use crate::ledger::Ledger;
-use crate::links::{Links, shm_end};
+use crate::links::{Links, boot_time_ns, shm_end};
 use crate::promises::Promises;
+use crate::segments::Segments;
 use crate::stats;
 use crate::wire::Wire;
 use farrow_config::Config;
@@ -14,8 +14,7 @@ use farrow_control::map::ClusterMap;
 use farrow_control::message::{NodeStats, OpenGrant, Refusal, Reply, Request, SegmentStats, Welcome};
 use farrow_fabric::Mapping;
 use farrow_fabric_shm::{NodeMemory, ShmGrant};
-use farrow_layout::{ClientId, Epoch, HomeId, Incarnation, NodeId, Plan, RemoteAddr};
-use std::collections::BTreeSet;
+use farrow_layout::{ClientId, Epoch, HomeId, Incarnation, NodeId, Plan};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
@@ -41,8 +40,7 @@ pub(crate) struct Service {
     incarnation: Incarnation,
     map: RwLock<Arc<ClusterMap>>,
     promises: Promises,
-    /// Segments that were given to a home since the memory was formatted: to be emptied before they are given again.
-    used_segments: Mutex<BTreeSet<u32>>,
+    segments_used: Segments,
     plan: Plan,
     shm_socket: String,
     boot_id: String,
@@ -106,7 +104,7 @@ impl Service {
             ledger: Ledger::new(&map, node, max_clients, &memory.mapping()),
             links: Links::start(config, memory, map.epoch)?,
             promises: Promises::default(),
-            used_segments: Mutex::new(hosted(&map, node).iter().map(|hosted| hosted.segment).collect()),
+            segments_used: Segments::new(&map, node),
             segments: Mutex::new(None),
             counts: Default::default(),
             map: RwLock::new(Arc::new(map)),
@@ -173,7 +171,7 @@ impl Service {
             self.ledger.close_all();
         }
         let begun = Instant::now();
-        let left = self.promises.end(deposed, begun);
+        let left = self.promises.end(deposed, boot_time_ns());
         let links = self.links.fence(epoch)?;
         // A peer that was promised something may serve until then, without a lease of the coordinator's.
         thread::sleep(left.saturating_sub(begun.elapsed()));
@@ -187,36 +185,14 @@ impl Service {
         if !is_known(&self.latest()) {
             return Err(Refusal::Deposed(peer));
         }
-        self.promises.give(peer, period.min(LONGEST_PROMISE), Instant::now())
+        self.promises.give(peer, period.min(LONGEST_PROMISE), boot_time_ns())
     }
 
     /// Empties a segment and says in its header whose it is.
     fn prepare(&self, home: HomeId, segment: u32, epoch: Epoch) -> Result<(), Refusal> {
-        let latest = self.latest();
         let memory = self.links.memory();
-        if latest.homes.get(usize::from(home.0)).is_none() || segment >= self.plan.segments_in(memory.len()) {
-            return Err(Refusal::Bad(format!("there is no home {home}, or no segment {segment} here")));
-        }
-        if let Some(hosted) =
-            hosted(&latest, self.node).iter().find(|h| h.segment == segment || h.home == home)
-        {
-            return Err(Refusal::Bad(format!(
-                "segment {} holds home {} already",
-                hosted.segment, hosted.home
-            )));
-        }
-        let mut used = self.used_segments.lock().unwrap_or_else(PoisonError::into_inner);
-        let mapping = memory.mapping();
-        if !used.insert(segment) {
-            let zeros = [0; 64 << 10];
-            let (start, len) = (self.plan.segment(segment).header().0, self.plan.geometry().segment_len);
-            for at in (0..len).step_by(zeros.len()) {
-                let piece = &zeros[..zeros.len().min((len - at) as usize)];
-                mapping.store(RemoteAddr(start + at), piece);
-            }
-        }
-        format_segment(&mapping, &self.plan.segment(segment), home, epoch);
-        Ok(())
+        let room = self.plan.segments_in(memory.len());
+        self.segments_used.prepare(&memory.mapping(), &self.latest(), room, home, segment, epoch)
     }
 
     fn evict(&self, client: ClientId) -> Vec<OpenGrant> {

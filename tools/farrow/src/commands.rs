@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod dump;
 mod exists;
+mod forget;
 mod get;
 mod inspect;
 mod leash;
@@ -47,6 +48,7 @@ fn all() -> Vec<(Command, Run)> {
         (demo::command(), demo::run),
         (node::command(), node::run),
         (coordinator::command(), coordinator::run),
+        (forget::command(), forget::run),
         (put::command(), put::run),
         (get::command(), get::run),
         (del::command(), del::run),

@@ -37,6 +37,11 @@ fn it_says_when_it_is_ready_keeps_its_state_and_stops_when_told() {
             "{ready}"
         );
         assert!(ready.contains("leading") && ready.contains(path.to_str().unwrap()), "{ready}");
+        let address = ready.split(" at ").nth(1).unwrap().split(';').next().unwrap();
+        let forget = ["forget", "n3", "--cluster-coordinators", address, "--cluster-secret", SECRET];
+        let forgotten = farrow().args(forget).output().unwrap();
+        assert!(String::from_utf8_lossy(&forgotten.stderr).contains("there never was a node n3"));
+        assert_eq!(forgotten.status.code(), Some(2));
         let second = coordinator(&store).output().unwrap();
         let why = String::from_utf8_lossy(&second.stderr);
         assert!(!second.status.success() && why.contains("another coordinator uses it"), "{why}");

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 const HOME: Runs = Runs::Home(Protocol::Colocated);
 const HOME_SNAPSHOT: Runs = Runs::Home(Protocol::Snapshot);
+const RESTORED: Runs = Runs::Restored;
 const WHOLE: Runs = Runs::Whole(CommitKind::Colocated);
 const WHOLE_SNAPSHOT: Runs = Runs::Whole(CommitKind::Snapshot);
 
@@ -56,6 +57,13 @@ const HUNTS: &[Hunt] = &[
     Hunt(Mutant::RepeatedBlindly, HOME, 500),
     Hunt(Mutant::NotTriedAgain, HOME, 140_000),
     Hunt(Mutant::StraysLeft, HOME, 280_000),
+    Hunt(Mutant::ClosedIgnored, HOME, 2_000),
+    Hunt(Mutant::CommittedBeforeAlike, HOME, 20_000),
+    Hunt(Mutant::OpenExtentsLeft, RESTORED, 1_000),
+    Hunt(Mutant::IndexCopiedEarly, RESTORED, 1_000),
+    Hunt(Mutant::LiveStrayTakenBack, RESTORED, 20_000),
+    Hunt(Mutant::RecoveredUnevicted, RESTORED, 20_000),
+    Hunt(Mutant::EqualisingSkipped, RESTORED, 20_000),
     Hunt(Mutant::LoserDoesNotWait, WHOLE_SNAPSHOT, 6_000),
     Hunt(Mutant::PendingRecycled, WHOLE, 100_000),
 ];
@@ -89,7 +97,9 @@ fn every_known_bug_is_found() {
 #[ignore = "for those who add a bug"]
 fn measure() {
     std::panic::set_hook(Box::new(|_| {}));
-    for Hunt(mutant, runs, limit) in HUNTS {
+    // `FARROW_MUTANT=part of a name` measures those alone.
+    let part = std::env::var("FARROW_MUTANT").unwrap_or_default();
+    for Hunt(mutant, runs, limit) in HUNTS.iter().filter(|hunt| hunt.0.label().contains(&part)) {
         let hunts = (0..5).map(|n| runs.hunt(*mutant, n * 1_000_000, *limit));
         let mut took: Vec<_> = hunts.map(|found| found.map_or(u64::MAX, |(seeds, _)| seeds)).collect();
         took.sort_unstable();

@@ -183,20 +183,26 @@ impl Desk {
             }
         };
         let (now, until) = (boottime(), kept.map(|kept| started + kept.as_nanos() as u64));
+        if let Some(state) = &state
+            && state.map.name != self.settings.name
+        {
+            let (there, here) = (&state.map.name, &self.settings.name);
+            return Err(StoreError::Unusable(format!(
+                "the state in {} is that of cluster \"{there}\", not of \"{here}\": check cluster.name and coordinator.store",
+                self.description
+            )));
+        }
         let is_new = state.is_none();
-        let core = match state {
-            None => Coordinator::new(self.settings.clone(), now),
-            Some(state) if state.map.name != self.settings.name => {
-                let (there, here) = (&state.map.name, &self.settings.name);
-                return Err(StoreError::Unusable(format!(
-                    "the state in {} is that of cluster \"{there}\", not of \"{here}\": check cluster.name and coordinator.store",
-                    self.description
-                )));
+        let (core, stored) = match state {
+            None => {
+                let core = Coordinator::new(self.settings.clone(), now);
+                let stored = core.state().clone();
+                (core, stored)
             }
-            Some(state) => Coordinator::resume(*state, self.settings.clone(), now),
+            Some(state) => (Coordinator::resume((*state).clone(), self.settings.clone(), now), *state),
         };
         let mut seat = self.seat();
-        seat.leading = Some(Leading { stored: core.state().clone(), core, until });
+        seat.leading = Some(Leading { core, stored, until });
         seat.leader = None;
         if self.commit(&mut seat, now).is_err() && is_new {
             // There is no stored state to go on with yet.

@@ -154,3 +154,26 @@ fn a_decision_is_taken_back_when_the_others_were_lost_before_the_node_heard_of_i
     world.it.heard.insert(NodeId(2), world.now);
     assert_eq!(world.renew(NodeId(0), life), Ok(()), "only n2 is left besides");
 }
+
+#[test]
+fn an_operator_may_say_that_a_silent_node_is_gone_for_good() {
+    let mut world = World::formed(5, 2);
+    world.pass(LEASE);
+    // Home 0 is on n0 and n1; others have one member among them.
+    assert_eq!(world.members(0), [0, 1]);
+    world.stop(0);
+    world.stop(1);
+    world.pass(5 * LEASE);
+    assert!(!world.is_lost(0) && !world.is_lost(1));
+    assert!(
+        matches!(world.it.forget(world.now, NodeId(2)), Err(Denial::Bad(why)) if why.contains("stop it first"))
+    );
+    world.it.forget(world.now, NodeId(1)).unwrap();
+    world.tick();
+    assert!(world.is_lost(1) && !world.is_lost(0), "the other one may come back yet");
+    world.it.forget(world.now, NodeId(0)).unwrap();
+    world.tick();
+    assert!(world.members(0).is_empty());
+    world.change_views();
+    assert!((1..5).all(|h| world.home(h).is_open && !world.members(h).contains(&0)));
+}

@@ -72,6 +72,26 @@ fn a_shorter_lease_counts_only_when_the_longer_ones_are_over() {
 }
 
 #[test]
+fn a_node_that_renews_keeps_what_is_left_of_a_longer_lease() {
+    let mut world = World::formed(3, 3);
+    world.pass(LEASE);
+    let short = Settings { lease_ns: LEASE / 10, ..settings(3, 3) };
+    world.it = Coordinator::resume(world.it.state().clone(), short, world.now);
+    let granted = world.now;
+    let (node, life) = world.there[1];
+    world.renew(node, life).unwrap();
+    world.stop(1);
+    while world.now + LEASE / 80 < granted + LEASE {
+        world.now = world.now + LEASE / 80;
+        world.tick();
+        for (node, life) in world.there.clone() {
+            world.renew(node, life).unwrap();
+        }
+        assert!(!world.is_lost(1), "it may still count on the lease from before");
+    }
+}
+
+#[test]
 fn renewals_alone_leave_nothing_to_store() {
     let mut world = World::formed(3, 3);
     assert!(world.it.unstored().is_some());

@@ -2,17 +2,13 @@
 
 use crate::agent::Tasks;
 use crate::ending::{Cause, Ending};
+use crate::lease::served;
 use crate::links::boot_time_ns;
 use crate::service::Service;
 use farrow_control::coordination::{Ask, Denial, Renewal, Tell};
 use farrow_transport::{CallError, Caller};
 use std::thread;
 use std::time::Duration;
-
-/// Nanoseconds of a lease that a node serves on: the rest is for clocks that run at other rates (`docs/protocols/membership.md`).
-pub(super) fn served(lease: Duration) -> u64 {
-    (lease - lease / 16).as_nanos() as u64
-}
 
 /// Renews until the daemon ends, or ends it: when the node was passed over.
 pub(crate) fn beat(service: &Service, tasks: &Tasks, ending: &Ending, caller: &mut Caller, lease: Duration) {

@@ -1,8 +1,8 @@
 //! What a node does when its lease is not renewed: it asks its peers, and breaks its links when that does not help either.
 
-use super::heartbeat::served;
 use super::peers::Peers;
 use crate::ending::Ending;
+use crate::lease::served;
 use crate::links::boot_time_ns;
 use crate::service::Service;
 use std::thread;

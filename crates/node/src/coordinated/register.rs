@@ -1,7 +1,7 @@
 //! Coming into a cluster: registering, and waiting until it has its first nodes.
 
-use super::heartbeat::served;
 use crate::StartError;
+use crate::lease::served;
 use crate::links::boot_time_ns;
 use farrow_control::coordination::{Ask, Denial, Registration, Renewal, Tell};
 use farrow_control::map::ClusterMap;

@@ -337,6 +337,10 @@ impl Close<SimFabric> for Agent {
         self.coordinator.view_begins();
         inner.is_open.set(true);
         inner.news();
+        if view.nodes().any(|node| inner.world.is_dead(node)) {
+            // A target was lost behind its last copy.
+            self.coordinator.begin_change();
+        }
         Ok(())
     }
 }

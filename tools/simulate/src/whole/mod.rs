@@ -10,6 +10,7 @@
 
 mod client;
 mod cluster;
+pub mod coordinated;
 mod keys;
 mod legal;
 mod mailbox;
@@ -23,6 +24,7 @@ mod scenario;
 mod shadow;
 mod space;
 
+pub use coordinated::Coordinated;
 pub use node::Control;
 pub use run::run;
 pub use scenario::{ClientPlan, Crowd, Fault, FaultKind, IsTimed, Scenario, Step, Verb};

@@ -1,0 +1,158 @@
+//! The coordinator's daemon: the product's core, its store, and who waits for an answer.
+
+use super::clock::Clock;
+use super::cluster::Cluster;
+use super::net::Party;
+use super::oracle;
+use crate::whole::mailbox::Mailbox;
+use farrow_control::coordination::{Ask, Tell};
+use farrow_coordinator::{Answer, Coordinator, Instant, Settings, State, Wait};
+use farrow_fabric::within;
+use farrow_fabric_sim::TaskId;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// A request that came in, and where the answer goes.
+struct Letter {
+    ask: Ask,
+    from: Party,
+    reply: Mailbox<Tell>,
+}
+
+/// Where the coordinator runs, and what outlives it.
+pub(super) struct Office {
+    pub(super) settings: Settings,
+    clock: Clock,
+    inbox: RefCell<Mailbox<Letter>>,
+    /// What is stored, as bytes.
+    store: RefCell<Option<Vec<u8>>>,
+    /// The same, as oracles read it.
+    latest: RefCell<Option<Rc<State>>>,
+    store_ns: u64,
+    task: Cell<Option<TaskId>>,
+    /// Requests that were carried out so far: what faults go by.
+    pub(super) moments: Cell<u64>,
+}
+
+impl Office {
+    pub(super) fn new(settings: Settings, clock: Clock, store_ns: u64) -> Office {
+        let (inbox, task) = (RefCell::new(Mailbox::new()), Cell::new(None));
+        let (store, latest) = (RefCell::default(), RefCell::default());
+        Office { settings, clock, inbox, store, latest, store_ns, task, moments: Cell::default() }
+    }
+
+    /// What is stored, once anything is.
+    pub(super) fn latest(&self) -> Option<Rc<State>> {
+        self.latest.borrow().clone()
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.task.get().is_some()
+    }
+}
+
+impl Cluster {
+    /// The coordinator starts, with what is stored.
+    pub(super) fn open_office(self: &Rc<Self>) {
+        if self.office.is_running() {
+            return;
+        }
+        *self.office.inbox.borrow_mut() = Mailbox::new();
+        let task = self.world.spawn(&self.time, serve(self.clone()));
+        self.office.task.set(Some(task));
+    }
+
+    /// The coordinator stops where it is: what is not stored is gone, and so are answers that wait.
+    pub(super) fn crash_office(&self) {
+        if let Some(task) = self.office.task.take() {
+            self.world.stop(task);
+            self.office.inbox.borrow().close();
+        }
+    }
+
+    pub(super) fn pause_office(&self) {
+        self.office.task.get().into_iter().for_each(|task| self.world.pause(task));
+    }
+
+    pub(super) fn resume_office(&self) {
+        self.office.task.get().into_iter().for_each(|task| self.world.resume(task));
+    }
+
+    /// Asks the coordinator; `None` when no answer comes in time.
+    pub(super) async fn ask(self: &Rc<Self>, from: Party, ask: Ask, patience_ns: u64) -> Option<Tell> {
+        let reply = Mailbox::new();
+        let (cluster, letter) = (self.clone(), Letter { ask, from, reply: reply.clone() });
+        self.spawn(async move {
+            if cluster.travel(from, Party::Office).await {
+                let inbox = cluster.office.inbox.borrow().clone();
+                let _ = inbox.send(letter);
+            }
+        });
+        within(&self.time, self.now() + Duration::from_nanos(patience_ns), reply.receive()).await.flatten()
+    }
+
+    fn send_back(self: &Rc<Self>, letter: Letter, tell: Tell) {
+        let cluster = self.clone();
+        self.spawn(async move {
+            if cluster.travel(Party::Office, letter.from).await {
+                let _ = letter.reply.send(tell);
+            }
+        });
+    }
+}
+
+async fn serve(cluster: Rc<Cluster>) {
+    let office = &cluster.office;
+    let now = || Instant(office.clock.at(cluster.now()));
+    let inbox = office.inbox.borrow().clone();
+    let settings = office.settings.clone();
+    let stored = office.store.borrow().clone();
+    let mut core = match stored {
+        None => Coordinator::new(settings, now()),
+        Some(bytes) => {
+            let state = serde_json::from_slice(&bytes).expect("what was stored can be read");
+            Coordinator::resume(state, settings, now())
+        }
+    };
+    let long_poll = office.settings.lease_ns / 4;
+    let mut waiting: Vec<(Wait, Instant, Letter)> = Vec::new();
+    let mut next = now();
+    loop {
+        let letter = within(&cluster.time, office.clock.when(next.0), inbox.receive()).await.flatten();
+        let mut answered = Vec::new();
+        if let Some(letter) = letter {
+            office.moments.set(office.moments.get() + 1);
+            oracle::before(&cluster, &core, &letter.ask);
+            match core.answer(now(), &letter.ask, "simulated") {
+                Answer::Now(tell) => {
+                    cluster.world.note(|| format!("coordinator: {:?} -> {tell:?}", letter.ask));
+                    oracle::after(&cluster, &core, &letter.ask, &tell);
+                    answered.push((letter, tell));
+                }
+                Answer::Later(wait) => waiting.push((wait, now() + long_poll, letter)),
+            }
+        }
+        next = core.tick(now());
+        for (wait, due, letter) in std::mem::take(&mut waiting) {
+            match core.poll(&wait, now() >= due) {
+                Some(tell) => answered.push((letter, tell)),
+                None => {
+                    next = next.min(due);
+                    waiting.push((wait, due, letter));
+                }
+            }
+        }
+        if let Some(state) = core.unstored() {
+            let (bytes, state) = (serde_json::to_vec(state).expect("a state is data"), state.clone());
+            core.stored();
+            cluster.sleep(1 + cluster.world.draw(office.store_ns + 1)).await;
+            *office.store.borrow_mut() = Some(bytes);
+            cluster.world.note(|| format!("stored: {state:?}"));
+            *office.latest.borrow_mut() = Some(Rc::new(state));
+        }
+        for (letter, tell) in answered {
+            cluster.send_back(letter, tell);
+        }
+    }
+}
