@@ -143,7 +143,7 @@ impl Routes<AnyFabric> for ControlPlane {
             None => Box::pin(std::future::ready(Decision::YourWay)),
             Some(desk) => {
                 let answer = desk.report(node, why);
-                Box::pin(async move { answer.await.unwrap_or(Decision::YourWay) })
+                Box::pin(async move { answer.await.unwrap_or(Decision::Undecided) })
             }
         }
     }

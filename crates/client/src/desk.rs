@@ -129,7 +129,8 @@ fn run(caller: &mut Caller, process: &Process, errand: Errand) {
                 Ok(Tell::Decided(decision)) => decision,
                 told => {
                     tracing::debug!(%node, ?told, "the coordinator decides nothing about a node");
-                    Decision::YourWay
+                    // Another attempt, until a coordinator answers or the operation's deadline passes.
+                    Decision::Undecided
                 }
             };
             tracing::info!(%node, why, ?decision, "a node cannot be reached");

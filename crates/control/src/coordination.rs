@@ -232,6 +232,8 @@ pub enum Decision {
     Deposing,
     /// Others reach it: the way there is what is broken.
     YourWay,
+    /// It has a lease, but has said nothing since it was reported: it may be dead. Ask again, until it is one of the others.
+    Undecided,
 }
 
 /// Why a request was not carried out.

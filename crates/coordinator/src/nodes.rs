@@ -145,8 +145,10 @@ impl Coordinator {
             return Err(Denial::Bad(format!("there never was a node {node}")));
         }
         let lease_ns = self.settings.lease_ns;
-        self.reports.insert((node, process), now);
-        self.reports.retain(|_, at| now.since(*at) <= lease_ns);
+        self.reports.retain(|_, report| now.since(report.last) <= lease_ns);
+        let report = self.reports.entry((node, process)).or_insert(Report { first: now, last: now });
+        report.last = now;
+        let was_heard_since = self.heard.get(&node).is_some_and(|&heard| heard > report.first);
         let reporters =
             self.reports.keys().filter(|(about, by)| *about == node && self.watchers.contains_key(by));
         let decision = decide(
@@ -154,6 +156,7 @@ impl Coordinator {
             reporters.count(),
             self.watchers.len(),
             self.can_be_spared(node, now),
+            was_heard_since,
         );
         if decision == Decision::Deposing && self.state.is_staying(node) && !self.is_silent(node, now) {
             self.state_mut().deposing.insert(node);
@@ -210,11 +213,28 @@ impl Coordinator {
     }
 }
 
-/// What becomes of a node that `reporters` of `processes` processes cannot reach.
-pub(crate) fn decide(has_lease: bool, reporters: usize, processes: usize, can_be_spared: bool) -> Decision {
+/// A process that cannot reach a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// When it said so, the first time in a row.
+    pub(crate) first: Instant,
+    /// The last time.
+    pub(crate) last: Instant,
+}
+
+/// What becomes of a node that `reporters` of `processes` processes cannot reach. A node that has just died has a lease still:
+/// that it is the way there which is broken is known only when the node was heard of since.
+pub(crate) fn decide(
+    has_lease: bool,
+    reporters: usize,
+    processes: usize,
+    can_be_spared: bool,
+    was_heard_since: bool,
+) -> Decision {
     match has_lease {
         false => Decision::Deposing,
         true if reporters * 2 > processes && can_be_spared => Decision::Deposing,
-        true => Decision::YourWay,
+        true if was_heard_since => Decision::YourWay,
+        true => Decision::Undecided,
     }
 }

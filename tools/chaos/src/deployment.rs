@@ -9,7 +9,6 @@ use farrow_control::Secret;
 use farrow_control::coordination::{Ask, CoordinatorStatus, Tell};
 use farrow_layout::NodeId;
 use farrow_transport::Caller;
-use rand::Rng;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
@@ -74,7 +73,7 @@ impl Deployment {
     ///
     /// # Errors
     /// A process does not start, or the cluster does not form within ten seconds and ten leases.
-    pub fn start(settings: Settings, launch: Launch, random: &mut impl Rng) -> Result<Deployment> {
+    pub fn start(settings: Settings, launch: Launch) -> Result<Deployment> {
         ensure!(settings.copies <= settings.nodes, "fewer nodes than copies");
         let secret = Secret::generate().context("the system has no randomness")?;
         let path = launch.dir.join("secret");
@@ -82,7 +81,7 @@ impl Deployment {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         let count = settings.coordinators;
         ensure!(count > 0, "somebody has to coordinate");
-        let ports = ports::free(count + settings.nodes + settings.spares + 2, random)?;
+        let ports = ports::free(count + settings.nodes + settings.spares + 2)?;
         let host = if settings.is_partitioned { net::COORDINATOR } else { "127.0.0.1" };
         let (first, rest) = ports.split_at(count);
         let (of_etcd, rest) = rest.split_at(2);

@@ -174,7 +174,10 @@ pub fn run(
             // While copies are restored, something else may happen; the other fault has to wait.
             let others: Vec<_> = faults.iter().copied().filter(|f| f.copies() == 0).collect();
             match others.is_empty() || !plan.together {
-                true => continue,
+                true => {
+                    next_ns = now + engine.rest(plan.rest);
+                    continue;
+                }
                 false if engine.random.random_bool(0.5) => wanted = engine.choose(&others),
                 false => {
                     next_ns = now + engine.rest(plan.rest);
@@ -183,6 +186,7 @@ pub fn run(
             }
         }
         if !is_quiet && !plan.together {
+            next_ns = now + engine.rest(plan.rest);
             continue;
         }
         if engine.strike(wanted, is_quiet)? {

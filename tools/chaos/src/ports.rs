@@ -1,7 +1,9 @@
 //! Ports that stay free while a process is away.
 
+use crate::now_ns;
 use anyhow::{Result, bail};
-use rand::Rng;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 
@@ -12,7 +14,9 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 ///
 /// # Errors
 /// Hardly any is free.
-pub fn free(count: usize, random: &mut impl Rng) -> Result<Vec<u16>> {
+pub fn free(count: usize) -> Result<Vec<u16>> {
+    // Not of the run's seed: two runs with one seed would take each other's ports.
+    let mut random = SmallRng::seed_from_u64(now_ns() ^ u64::from(std::process::id()) << 40);
     let mut ports = BTreeSet::new();
     for _ in 0..1_000 {
         if ports.len() == count {

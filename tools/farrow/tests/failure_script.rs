@@ -3,8 +3,6 @@
 
 use farrow_chaos::{Deployment, Launch, Settings, now_ns};
 use farrow_client::{Cluster, DialOptions, LocalClient, Options, Preference, Rdma, Require};
-use rand::SeedableRng;
-use rand::rngs::SmallRng;
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,8 +24,7 @@ fn deploy(dir: &Path) -> Deployment {
         is_partitioned: false,
     };
     let leash = vec![env!("CARGO_BIN_EXE_farrow").into(), "leash".into()];
-    let mut random = SmallRng::seed_from_u64(now_ns());
-    Deployment::start(settings, Launch { leash, dir: dir.to_owned() }, &mut random).unwrap()
+    Deployment::start(settings, Launch { leash, dir: dir.to_owned() }).unwrap()
 }
 
 fn connect(deployment: &Deployment) -> LocalClient {

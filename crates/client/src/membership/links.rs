@@ -158,6 +158,11 @@ impl<F: Fabric, R: Routes<F>> Links<F, R> {
             None => Ok(()),
             Some(Verdict::Evicted) => Err(Unlinked::Evicted),
             Some(Verdict::Failed(_, Some(Decision::Deposing))) => Err(Unlinked::Deposing),
+            Some(Verdict::Failed(_, Some(Decision::Undecided))) => {
+                let left = self.way(node).retry_at.get().since(self.fabric.now());
+                self.pause(Duration::from_nanos(left), map).await?;
+                Err(Unlinked::MapChanged)
+            }
             Some(Verdict::Failed(why, _)) => Err(Unlinked::Broken(node, why)),
         }
     }

@@ -28,8 +28,8 @@ pub trait Routes<F: Fabric>: 'static {
     /// client to the node will execute any more, whatever its id was then.
     fn link(&self, node: NodeId) -> Linking<F::Link>;
 
-    /// Says that `node` cannot be reached, and ends with what becomes of it. In a static cluster, and while no coordinator
-    /// answers, that is [`Decision::YourWay`].
+    /// Says that `node` cannot be reached, and ends with what becomes of it. In a static cluster that is
+    /// [`Decision::YourWay`], and while no coordinator answers [`Decision::Undecided`].
     fn report(&self, node: NodeId, why: String) -> Waiting<Decision>;
 
     /// Takes another id in place of `old`, which was taken for lost; done at once if that has happened already.

@@ -103,15 +103,19 @@ fn a_home_whose_nodes_are_gone_for_certain_stays_closed_without_members() {
 #[test]
 fn the_decision_table() {
     use Decision::*;
-    for (has_lease, reporters, processes, can_be_spared, expected) in [
-        (false, 1, 9, false, Deposing),
-        (true, 5, 9, true, Deposing),
-        (true, 5, 9, false, YourWay),
-        (true, 4, 9, true, YourWay),
-        (true, 4, 8, true, YourWay),
-        (true, 1, 1, true, Deposing),
+    for (has_lease, reporters, processes, can_be_spared, was_heard_since, expected) in [
+        (false, 1, 9, false, false, Deposing),
+        (true, 5, 9, true, true, Deposing),
+        (true, 5, 9, true, false, Deposing),
+        (true, 5, 9, false, true, YourWay),
+        (true, 4, 9, true, true, YourWay),
+        (true, 4, 8, true, true, YourWay),
+        (true, 4, 8, true, false, Undecided),
+        (true, 5, 9, false, false, Undecided),
+        (true, 1, 1, true, true, Deposing),
     ] {
-        assert_eq!(decide(has_lease, reporters, processes, can_be_spared), expected);
+        let decision = decide(has_lease, reporters, processes, can_be_spared, was_heard_since);
+        assert_eq!(decision, expected);
     }
 }
 
@@ -122,8 +126,12 @@ fn a_node_that_most_clients_cannot_reach_is_deposed_when_its_lease_is_over() {
     for p in [P, Q, ProcessId(79)] {
         world.it.watch(world.now, p, "test").unwrap();
     }
-    assert_eq!(world.it.unreachable(world.now, P, NodeId(1)), Ok(Decision::YourWay));
-    assert_eq!(world.it.unreachable(world.now, P, NodeId(1)), Ok(Decision::YourWay), "one voice, said twice");
+    assert_eq!(world.it.unreachable(world.now, P, NodeId(1)), Ok(Decision::Undecided));
+    let again = world.it.unreachable(world.now, P, NodeId(1));
+    assert_eq!(again, Ok(Decision::Undecided), "one voice, said twice");
+    world.pass(LEASE / 2);
+    let heard = world.it.unreachable(world.now, P, NodeId(1));
+    assert_eq!(heard, Ok(Decision::YourWay), "the node has renewed since");
     assert_eq!(world.it.unreachable(world.now, Q, NodeId(1)), Ok(Decision::Deposing));
     let life = world.there[1].1;
     assert_eq!(world.renew(NodeId(1), life), Err(Denial::Deposed(NodeId(1))));
@@ -139,7 +147,7 @@ fn a_node_that_a_home_needs_for_its_floor_is_not_deposed() {
     world.stop(2);
     world.pass_until_lost();
     world.it.watch(world.now, P, "test").unwrap();
-    assert_eq!(world.it.unreachable(world.now, P, NodeId(1)), Ok(Decision::YourWay));
+    assert_eq!(world.it.unreachable(world.now, P, NodeId(1)), Ok(Decision::Undecided));
     assert_eq!(world.it.unreachable(world.now, P, NodeId(2)), Ok(Decision::Deposing));
 }
 
@@ -176,4 +184,19 @@ fn an_operator_may_say_that_a_silent_node_is_gone_for_good() {
     assert!(world.members(0).is_empty());
     world.change_views();
     assert!((1..5).all(|h| world.home(h).is_open && !world.members(h).contains(&0)));
+}
+
+#[test]
+fn a_node_that_has_just_died_is_nobodys_broken_way() {
+    let mut world = World::formed(4, 3);
+    world.pass(LEASE);
+    for p in [P, Q, ProcessId(79)] {
+        world.it.watch(world.now, p, "test").unwrap();
+    }
+    world.stop(1);
+    while !world.is_lost(1) {
+        let decision = world.it.unreachable(world.now, P, NodeId(1)).unwrap();
+        assert_ne!(decision, Decision::YourWay, "a client would give up");
+        world.pass(LEASE / 16);
+    }
 }

@@ -84,11 +84,11 @@ pub type Connect<'a> = &'a dyn Fn(&[String], &Secret) -> Result<(LocalClient, Di
 /// # Errors
 /// Something was lost, wrong or not mended; or the run itself failed. Everything that was started has ended.
 pub fn run(chaos: &Chaos, connect: Connect<'_>, say: &mut dyn FnMut(String)) -> Result<Outcome> {
-    let mut random = SmallRng::seed_from_u64(chaos.seed);
+    let random = SmallRng::seed_from_u64(chaos.seed);
     let leash = vec![chaos.program.clone(), "leash".into()];
     let launch = Launch { leash, dir: chaos.dir.clone() };
     let storm = Storm { keys: chaos.keys, operations: 0, seed: chaos.seed, value_len: chaos.value_len };
-    let mut deployment = Deployment::start(chaos.settings.clone(), launch.clone(), &mut random)?;
+    let mut deployment = Deployment::start(chaos.settings.clone(), launch.clone())?;
     say(format!(
         "{} nodes and {} spares, {} copies, leases of {:?}; {} clients, mix {}; seed {}",
         chaos.settings.nodes,
@@ -192,15 +192,14 @@ fn settle(deployment: &mut Deployment) -> Result<()> {
 fn no_orphans(deployment: &Deployment, dial: &DialOptions) -> Result<()> {
     let begin = now_ns();
     loop {
-        let bytes = orphans(&deployment.running(), dial)?;
-        if bytes == 0 {
+        // A node that was passed over may be starting anew just now.
+        let bytes = orphans(&deployment.running(), dial);
+        if matches!(bytes, Ok(0)) {
             return Ok(());
         }
         if now_ns() - begin > PATIENCE.as_nanos() as u64 {
-            bail!(
-                "{bytes} bytes of extents have no owner any more, and nobody cleans up behind it\n{}",
-                deployment.explain()
-            );
+            let explained = deployment.explain();
+            bail!("{} bytes of extents have no owner, and nobody cleans up behind it\n{explained}", bytes?);
         }
         std::thread::sleep(Duration::from_millis(100));
     }

@@ -44,9 +44,9 @@ pub fn run(matches: &ArgMatches, config: Config, records: &Records, duration: Du
         max_keys: config.cluster.max_keys,
         is_partitioned: false,
     };
-    let mut random = SmallRng::seed_from_u64(now_ns());
+    let random = SmallRng::seed_from_u64(now_ns());
     let launch = Launch { leash, dir: dir.path().to_owned() };
-    let mut deployment = Deployment::start(settings, launch, &mut random)?;
+    let mut deployment = Deployment::start(settings, launch)?;
     let mut client_config = config;
     client_config.cluster.coordinators = deployment.coordinator_addresses();
     let reach = Reach::of(Loaded::from_config(client_config), deployment.secret().clone(), "demo");

@@ -240,7 +240,7 @@ impl Routes<SimFabric> for Ways {
             let asked = Ask::Unreachable { process: process.name.get(), node, why };
             match process.cluster.ask(process.here(), asked, process.cluster.lease_ns()).await {
                 Some(Tell::Decided(decision)) => decision,
-                _ => Decision::YourWay,
+                _ => Decision::Undecided,
             }
         })
     }
