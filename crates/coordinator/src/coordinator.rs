@@ -17,8 +17,10 @@ pub struct Coordinator {
     pub(crate) settings: Settings,
     pub(crate) state: State,
     is_changed: bool,
-    /// When each node that is up was heard last.
+    /// When the lease of each node that is up began last: when it was heard, or this coordinator granted everybody a whole one.
     pub(crate) heard: BTreeMap<NodeId, Instant>,
+    /// When each node was heard last, without what was granted on top: evidence that it is there.
+    pub(crate) seen: BTreeMap<NodeId, Instant>,
     pub(crate) watchers: BTreeMap<ProcessId, Watcher>,
     pub(crate) progress: BTreeMap<OrderId, Progress>,
     /// Orders and attempts that each node was told last.
@@ -50,6 +52,7 @@ impl Coordinator {
             state,
             is_changed: false,
             heard: BTreeMap::new(),
+            seen: BTreeMap::new(),
             watchers: BTreeMap::new(),
             progress: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -137,7 +140,9 @@ impl Coordinator {
         let state = &self.state;
         self.progress.retain(|id, _| state.order(*id).is_some());
         self.closed_at.retain(|id, _| state.order(*id).is_some_and(|entry| entry.closing.is_some()));
-        self.told.retain(|node, _| state.map.node(*node).is_some_and(|n| n.is_up()));
+        let is_up = |node: &NodeId| state.map.node(*node).is_some_and(|n| n.is_up());
+        self.told.retain(|node, _| is_up(node));
+        self.seen.retain(|node, _| is_up(node));
     }
 
     /// The state, as it is now.
