@@ -17,6 +17,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The cluster's name.
+pub const CLUSTER: &str = "chaos";
+
 /// For an answer about who leads.
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -222,7 +225,7 @@ impl Deployment {
 
     /// Starts a node, with empty memory.
     pub fn start_node(&mut self, number: usize) -> Result<()> {
-        let mut args: Vec<OsString> = vec!["node".into(), "--cluster-name".into(), "chaos".into()];
+        let mut args: Vec<OsString> = vec!["node".into(), "--cluster-name".into(), CLUSTER.into()];
         let mut flag = |name: &str, value: String| args.extend([name.into(), OsString::from(value)]);
         flag("--cluster-coordinators", self.coordinator_addresses().join(","));
         flag("--node-listen", self.nodes[number].address.clone());

@@ -18,7 +18,7 @@ mod redundancy;
 mod watch;
 
 pub use clock::now_ns;
-pub use deployment::{Deployment, Settings};
+pub use deployment::{CLUSTER, Deployment, Settings};
 pub use engine::{Crew, Event, NoCrew, Plan, Strike, run};
 pub use fault::Fault;
 pub use gaps::longest_gap;

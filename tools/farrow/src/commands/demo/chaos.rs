@@ -48,6 +48,7 @@ pub fn run(matches: &ArgMatches, config: Config, records: &Records, duration: Du
     let launch = Launch { leash, dir: dir.path().to_owned() };
     let mut deployment = Deployment::start(settings, launch)?;
     let mut client_config = config;
+    client_config.cluster.name = farrow_chaos::CLUSTER.to_owned();
     client_config.cluster.coordinators = deployment.coordinator_addresses();
     let reach = Reach::of(Loaded::from_config(client_config), deployment.secret().clone(), "demo");
     let cluster = reach.cluster()?;
