@@ -1,5 +1,7 @@
 use super::*;
+use crate::Answer;
 use crate::nodes::decide;
+use farrow_control::coordination::{Ask, Tell};
 use farrow_control::coordination::{Decision, Denial};
 
 #[test]
@@ -176,4 +178,18 @@ fn an_operator_may_say_that_a_silent_node_is_gone_for_good() {
     assert!(world.members(0).is_empty());
     world.change_views();
     assert!((1..5).all(|h| world.home(h).is_open && !world.members(h).contains(&0)));
+}
+
+#[test]
+fn what_a_stopped_coordinator_finds_in_its_mail_does_not_speak_for_a_node_that_is_gone() {
+    let mut world = World::formed(2, 2);
+    world.pass(LEASE);
+    world.it.watch(world.now, P, "").unwrap();
+    let late = Ask::Renew(renewal(NodeId(1), world.stop(1), Vec::new()));
+    world.now = world.now + 4 * LEASE;
+    world.it.answer(world.now, &late, "");
+    let lost = Ask::Unreachable { process: P, node: NodeId(0), why: String::new() };
+    let decided = world.it.answer(world.now, &lost, "");
+    assert_eq!(decided, Answer::Now(Tell::Decided(Decision::YourWay)));
+    assert_eq!(world.renew(NodeId(0), world.there[0].1), Ok(()));
 }
