@@ -34,6 +34,8 @@ pub struct Coordinator {
     /// Leases that predecessors granted have ended by then.
     pub(crate) settled_at: Instant,
     ticked: Instant,
+    /// What came in before may have been sent before this coordinator was stopped.
+    pub(crate) believes_from: Instant,
 }
 
 impl Coordinator {
@@ -62,6 +64,7 @@ impl Coordinator {
             is_isolated: false,
             settled_at: now + longest,
             ticked: now,
+            believes_from: now,
         };
         if it.state.longest_lease_ns < longest {
             it.state_mut().longest_lease_ns = longest;
@@ -99,15 +102,24 @@ impl Coordinator {
         self.closed_at = closings.map(|entry| (entry.order.id, now)).collect();
     }
 
+    /// A coordinator that was stopped has heard nobody meanwhile, and that is not their fault. What it reads now was sent long ago,
+    /// perhaps by somebody who is gone: for a moment nothing that comes in is evidence that anybody is there.
+    pub(crate) fn note_absence(&mut self, now: Instant) {
+        if now.since(self.ticked) <= self.settings.lease_ns / 2 {
+            return;
+        }
+        self.ticked = now;
+        self.seen.clear();
+        self.reports.clear();
+        self.believes_from = now + self.settings.lease_ns / 8;
+        self.grant_all(now);
+    }
+
     /// Decides what time alone decides: who is lost, who takes an order over, what is to be done next. Says when to call
     /// again at the latest; calling earlier is fine, and so is calling after any request.
     pub fn tick(&mut self, now: Instant) -> Instant {
-        // A coordinator that was stopped has heard nobody meanwhile, and that is not their fault.
-        let was_away = now.since(self.ticked) > self.settings.lease_ns / 2;
+        self.note_absence(now);
         self.ticked = self.ticked.max(now);
-        if was_away {
-            self.grant_all(now);
-        }
         if self.state.longest_lease_ns > self.settings.lease_ns && now >= self.settled_at {
             let lease_ns = self.settings.lease_ns;
             self.state_mut().longest_lease_ns = lease_ns;

@@ -187,7 +187,9 @@ impl Coordinator {
     fn hear(&mut self, node: NodeId, now: Instant) {
         let heard = self.heard.entry(node).or_insert(now);
         *heard = now.max(*heard);
-        self.seen.insert(node, now);
+        if now >= self.believes_from {
+            self.seen.insert(node, now);
+        }
     }
 
     /// Whether every home of the node keeps its floor without it.
