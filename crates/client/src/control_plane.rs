@@ -5,7 +5,7 @@ use crate::desk::Named;
 use crate::grant;
 use crate::membership::{LinkError, Linking, Routes, Waiting};
 use crate::space::{GrantError, Granting, Space};
-use crate::worker::Leaving;
+use crate::worker::{ExtentWish, Leaving};
 use farrow_control::coordination::Decision;
 use farrow_control::map::ClusterMap;
 use farrow_control::message::{Refusal, Request};
@@ -83,7 +83,10 @@ impl Space for ControlPlane {
         let client = inner.id.get();
         let over = |why: String| GrantError::Unavailable(why);
         let answer = match inner.cluster.worker(primary) {
-            Ok(worker) => worker.open(client, home, bytes),
+            Ok(worker) => {
+                let is_clean = inner.is_clean.clone();
+                worker.open(ExtentWish { client, home, bytes, is_clean })
+            }
             Err(error) => return Box::pin(std::future::ready(Err(over(error.to_string())))),
         };
         Box::pin(async move {

@@ -55,11 +55,20 @@ impl Drop for Leaving {
 
 type Answer<T> = oneshot::Sender<Result<T, DialError>>;
 
+/// Space that is asked for.
+pub(crate) struct ExtentWish {
+    pub(crate) client: ClientId,
+    pub(crate) home: HomeId,
+    pub(crate) bytes: u64,
+    /// Cleared when something may have been granted that nobody knows of.
+    pub(crate) is_clean: Arc<AtomicBool>,
+}
+
 enum Job {
     Dial(mpsc::Sender<Result<Arc<Session>, DialError>>),
     Reach { client: ClientId, former: Vec<ClientId>, answer: Answer<Arc<Session>> },
     Offer { client: ClientId, wish: LinkWish, answer: Answer<LinkOffer> },
-    Open { client: ClientId, home: HomeId, bytes: u64, answer: oneshot::Sender<Result<Extent, GrantError>> },
+    Open { wish: ExtentWish, answer: oneshot::Sender<Result<Extent, GrantError>> },
     Seal { request: Request, is_clean: Arc<AtomicBool> },
     Tell(Request),
     Leave { client: ClientId, leaving: Option<Arc<Leaving>> },
@@ -146,14 +155,9 @@ impl Worker {
     }
 
     /// Asks for space; the channel breaks when the node is gone.
-    pub(crate) fn open(
-        &self,
-        client: ClientId,
-        home: HomeId,
-        bytes: u64,
-    ) -> oneshot::Receiver<Result<Extent, GrantError>> {
+    pub(crate) fn open(&self, wish: ExtentWish) -> oneshot::Receiver<Result<Extent, GrantError>> {
         let (answer, waiting) = oneshot::channel();
-        self.send(Job::Open { client, home, bytes, answer });
+        self.send(Job::Open { wish, answer });
         waiting
     }
 
@@ -266,10 +270,12 @@ impl Carrier {
                 }
                 drop(answer.send(self.watched(client, offered)));
             }
-            Job::Open { client, home, bytes, answer } => {
+            Job::Open { wish, answer } => {
                 // Nobody waits any more when the client leaves: nothing will ever be written there.
-                if let Err(Ok(unused)) = answer.send(self.open(client, home, bytes)) {
-                    self.tell(&grant::seal(client, &unused, 0));
+                if let Err(Ok(unused)) = answer.send(self.open(&wish))
+                    && !self.tell(&grant::seal(wish.client, &unused, 0))
+                {
+                    wish.is_clean.store(false, Ordering::Release);
                 }
             }
             Job::Seal { request, is_clean } => {
@@ -358,7 +364,8 @@ impl Carrier {
         }
     }
 
-    fn open(&mut self, client: ClientId, home: HomeId, bytes: u64) -> Result<Extent, GrantError> {
+    fn open(&mut self, wish: &ExtentWish) -> Result<Extent, GrantError> {
+        let &ExtentWish { client, home, bytes, .. } = wish;
         let Some(session) = self.way.session().filter(|_| self.joined.contains(&client)) else {
             return Err(GrantError::Unavailable("the node's control session has ended".into()));
         };
@@ -367,7 +374,10 @@ impl Carrier {
             Ok(Reply::Extent(grant)) => Ok(grant::extent(client, home, &grant)),
             Ok(other) => Err(GrantError::Unavailable(session.confused(&other).to_string())),
             Err(DialError::Refused { refusal, .. }) => Err(grant::refused(&refusal)),
-            Err(error) => Err(GrantError::Unavailable(error.to_string())),
+            Err(error) => {
+                wish.is_clean.store(false, Ordering::Release);
+                Err(GrantError::Unavailable(error.to_string()))
+            }
         }
     }
 

@@ -213,6 +213,6 @@ fn what_a_stopped_coordinator_finds_in_its_mail_does_not_speak_for_a_node_that_i
     world.it.answer(world.now, &late, "");
     let lost = Ask::Unreachable { process: P, node: NodeId(0), why: String::new() };
     let decided = world.it.answer(world.now, &lost, "");
-    assert_eq!(decided, Answer::Now(Tell::Decided(Decision::YourWay)));
+    assert_eq!(decided, Answer::Now(Tell::Decided(Decision::Undecided)));
     assert_eq!(world.renew(NodeId(0), world.there[0].1), Ok(()));
 }
