@@ -7,7 +7,7 @@ use crate::space::{GrantError, HomeExtents, NoRoom, Space};
 use crate::stats::{OpKind, Stats};
 use crate::{Error, Options, Rejected, Version};
 use farrow_control::map::{ClusterMap, CommitKind};
-use farrow_fabric::{Buffer, Cost, Effect, Fabric, Link, Meter, OutOfBuffers, corked, join_all, within};
+use farrow_fabric::{Buffer, Cost, Effect, Fabric, Meter, OutOfBuffers, corked, join_all, within};
 use farrow_layout::{
     BlockAddr, ClientId, Entry, EntryHeader, Epoch, HomeId, KeyHash, MAX_KEY_LEN, Plan, Word, entry_len,
 };
