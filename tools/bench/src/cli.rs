@@ -166,7 +166,7 @@ fn embed(config: &mut Config, matches: &ArgMatches, settings: &Settings) -> Resu
     let copies = config.cluster.policy.copies();
     let nodes = matches.get_one::<u16>("nodes").map_or(copies.max(3), |n| usize::from(*n));
     anyhow::ensure!(nodes >= copies, "{} needs {copies} nodes: give --nodes {copies}", config.cluster.policy);
-    if config.cluster.nodes.is_empty() {
+    if config.cluster.nodes.is_empty() && config.cluster.coordinators.is_empty() {
         let asked =
             matches.get_one::<String>("memory").map(|text| farrow_config::parse_size(text)).transpose();
         let asked = asked.map_err(|why| anyhow::anyhow!("--memory: {why}"))?;

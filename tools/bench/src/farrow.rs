@@ -24,7 +24,7 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 impl Farrow {
     /// Connects to the cluster of `config`, or starts one of `nodes` nodes when it names none.
     pub(crate) fn open(config: &Config, nodes: usize) -> anyhow::Result<Farrow> {
-        let is_embedded = config.cluster.nodes.is_empty();
+        let is_embedded = config.cluster.nodes.is_empty() && config.cluster.coordinators.is_empty();
         let secret = match is_embedded {
             true => Secret::generate().context("the system gives no randomness for a secret")?,
             false => config.cluster.load_secret()?,

@@ -95,7 +95,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The map of the first node that answers.
+/// The map of the first node that answers, or else the coordinator's.
 pub fn map(reach: &Reach) -> Result<ClusterMap> {
     let mut first_error = None;
     for address in reach.nodes() {
@@ -113,7 +113,12 @@ pub fn map(reach: &Reach) -> Result<ClusterMap> {
             Err(error) => drop(first_error.get_or_insert(error)),
         }
     }
-    Err(first_error.expect("there is an address").into())
+    match (first_error, super::status::coordination::ask(reach, None)) {
+        (_, Some(Ok(status))) => Ok(status.map),
+        (Some(error), _) => Err(error.into()),
+        (None, Some(Err(why))) => Err(told(Exit::Unavailable, why)),
+        (None, None) => Err(farrow_client::ConnectError::NoNodes.into()),
+    }
 }
 
 fn node(matches: &ArgMatches, map: &ClusterMap, key: Option<&[u8]>) -> Result<NodeId> {

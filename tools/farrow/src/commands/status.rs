@@ -1,6 +1,6 @@
 //! `farrow status`: what the nodes say of themselves, and how this machine would reach them.
 
-mod coordination;
+pub(super) mod coordination;
 mod report;
 
 use crate::connect::{self, Reach};
