@@ -73,9 +73,9 @@ fn a_node_that_says_nothing_is_lost_and_the_next_one_is_told_to_go_on() {
     settings.homes_per_node = 1;
     let server = start_with(&dir, "state", "127.0.0.1:0", settings);
     let (mut a, mut b) = (caller(&[server.advertised()]), caller(&[server.advertised()]));
+    let since = Instant::now();
     register(&mut a, 1);
     register(&mut b, 2);
-    let since = Instant::now();
     let mut epoch = Epoch(0);
     let order = loop {
         let Tell::News(news) = a.call(&renewal(NodeId(0), 1, epoch), PATIENCE).unwrap() else { panic!() };
