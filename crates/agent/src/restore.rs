@@ -145,6 +145,12 @@ impl Restore {
         }
         let map = field.map();
         let entry = &map.homes[usize::from(self.home.0)];
+        if !entry.is_open && self.is_prepared {
+            // By this very order, perhaps, in a freeze that was given up. Only another one leads out of it: if it is somebody
+            // else who has closed the home, the coordinator says so.
+            self.left = Some(FREEZE_BUDGET);
+            return Ok(());
+        }
         if !entry.is_open || entry.has_member(self.target.node) {
             return Err(AgentError::NotNow(format!("home {} is changing", self.home)));
         }

@@ -2,19 +2,19 @@
 
 use crate::cache::Cache;
 use crate::dead::DeadBytes;
-use crate::membership::{Counts, HomeViews, NoWay, Routes};
+use crate::membership::{Counts, HomeViews, NoWay, Routes, is_up};
 use crate::space::{GrantError, HomeExtents, NoRoom, Space};
 use crate::stats::{OpKind, Stats};
 use crate::{Error, Options, Rejected, Version};
 use farrow_control::map::{ClusterMap, CommitKind};
-use farrow_fabric::{Buffer, Cost, Effect, Fabric, Link, Meter, OutOfBuffers, corked, join_all, within};
+use farrow_fabric::{Buffer, Cost, Effect, Fabric, Meter, OutOfBuffers, corked, join_all, within};
 use farrow_layout::{
     BlockAddr, ClientId, Entry, EntryHeader, Epoch, HomeId, KeyHash, MAX_KEY_LEN, Plan, Word, entry_len,
 };
 use farrow_protocol::{
     Appender, Colocated, Condition, Context, DeleteOutcome, Events, Failure, Found, GetOutcome, Home, Known,
-    NoView, PutOutcome, Rejection, Reservation, Snapshot, Staged, StagedValue, Target, Value, Views,
-    delete_through, exists_through, get_through, put_through,
+    NoView, PutOutcome, Rejection, Reservation, Settled, Snapshot, Staged, StagedValue, Target, Value, Views,
+    delete_through, exists_through, get_through, put_through, settle_in_doubt,
 };
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -22,6 +22,8 @@ use std::sync::Arc;
 
 /// Times that an operation asks for room, in one view after the other.
 const MOST_RESERVATIONS: u32 = 16;
+/// Times that a client is taken for lost in the middle of one PUT.
+const MOST_EVICTIONS: u32 = 4;
 
 /// Runs one operation under the cluster's commit protocol.
 macro_rules! with_commit {
@@ -196,7 +198,7 @@ impl<F: Fabric, S: Space + Routes<F>> Core<F, S> {
     /// Whether every home has a view whose links work, as far as is known.
     pub fn is_connected(&self) -> bool {
         let views = self.0.map.homes.iter().map(|home| self.0.views.current(home.id));
-        views.into_iter().all(|view| view.is_some_and(|view| view.members().iter().all(|m| m.link.is_up())))
+        views.into_iter().all(|view| view.is_some_and(|view| is_up(&view)))
     }
 
     /// What this client has done.
@@ -259,6 +261,10 @@ impl<F: Fabric, S: Space + Routes<F>> Core<F, S> {
     /// The view to begin in.
     async fn begin(&self, home: HomeId) -> Result<Rc<Home<F::Link>>, Error> {
         match self.0.views.current(home) {
+            // What SNAPSHOT has begun cannot be settled in another view: it begins in one that works.
+            Some(view) if self.0.map.commit == CommitKind::Snapshot && !is_up(&view) => {
+                self.0.views.renew(&view).await.map_err(unavailable)
+            }
             Some(view) if view.is_open() => Ok(view),
             _ => self.0.views.view(home).await.map_err(unavailable),
         }
@@ -451,72 +457,130 @@ impl<F: Fabric, S: Space + Routes<F>> Core<F, S> {
         let known = self.0.cache.borrow_mut().find(hash);
         let (home, partition) = self.0.map.route(hash);
         self.run(OpKind::Put, meter, async {
-            let mut view = self.begin_write(home).await?;
-            let len = entry_len(key.len(), request.value.len());
-            let (place, appender, owner) = self.reserve(&mut view, len).await?;
-            let cx = self.context(key, hash, partition, &view, meter);
-            self.0.sequence.set(self.0.sequence.get() + 1);
-            let entry = Entry {
-                client: owner,
-                sequence: self.0.sequence.get(),
-                flags: request.flags,
-                expiry_ms: 0,
-                // The protocol says so before it posts the entry.
-                replaced: Word::ZERO,
-            };
-            let staged = match Staged::build(self.0.fabric.buffers(), &place, &entry, key, &request.value) {
-                Ok(staged) => staged,
-                Err(failure) => {
-                    place.give_back(&appender);
-                    return Err(Error::of(failure, true));
-                }
-            };
-            let room = Room { place: Some(place), appender, staged: &staged };
-            let mut unused = false;
-            let views = OperationViews::of_put(&self.0, owner);
-            let condition = request.condition;
-            let outcome = with_commit!(self, commit => {
-                put_through(&cx, &views, commit, known, condition, &staged, &mut unused)
-            });
-            let (at, len) = room.lies();
-            let is_dead = match &outcome {
-                Ok(_) if unused => !room.end(true),
-                Ok(outcome) => {
-                    room.end(false);
-                    !matches!(outcome, PutOutcome::Done(_))
-                }
-                Err(failure) => {
-                    drop(room);
-                    failure.effect == Effect::None && staged.is_posted()
-                }
-            };
-            let (dead, plan) = (&self.0.dead[usize::from(home.0)], &self.0.plan);
-            let now = self.0.open_view(home);
-            dead.note_word(plan, now.as_deref(), staged.replaced());
-            if is_dead {
-                dead.note(plan, now.as_deref(), at, len);
-            }
-            match outcome.map_err(|f| self.failed(f, &views, hash, known, true))? {
-                PutOutcome::Done(found) => {
-                    // An own write is news, not a stale cache; that the word was stale shows in conflicts.
-                    self.0.cache.borrow_mut().remember(hash, found, false);
-                    Ok(Version::of(found.word))
-                }
-                PutOutcome::Overwritten { word } => {
-                    self.0.cache.borrow_mut().forget(hash, known.is_some());
-                    Ok(Version::of(word))
-                }
-                PutOutcome::Rejected(rejection) => {
-                    self.0.cache.borrow_mut().forget(hash, false);
-                    Err(Error::Rejected(match rejection {
-                        Rejection::Exists(word) => Rejected::Exists(Version::of(word)),
-                        Rejection::Absent => Rejected::Absent,
-                        Rejection::Version(word) => Rejected::OtherVersion(Version::of(word)),
-                    }))
+            for _ in 0..MOST_EVICTIONS {
+                if let Some(version) = self.put_as_one(request, hash, home, partition, known, meter).await? {
+                    return Ok(version);
                 }
             }
+            Err(Error::Unavailable { why: "this client is taken for lost again and again".into() })
         })
         .await
+    }
+
+    /// A PUT under one id. `None`: the client was taken for lost meanwhile, and the PUT did not happen and never will.
+    async fn put_as_one(
+        &self,
+        request: &PutRequest<'_>,
+        hash: KeyHash,
+        home: HomeId,
+        partition: u32,
+        known: Known,
+        meter: &Meter,
+    ) -> Result<Option<Version>, Error> {
+        let key = request.key;
+        let mut view = self.begin_write(home).await?;
+        let len = entry_len(key.len(), request.value.len());
+        let (place, appender, owner) = self.reserve(&mut view, len).await?;
+        let cx = self.context(key, hash, partition, &view, meter);
+        self.0.sequence.set(self.0.sequence.get() + 1);
+        let entry = Entry {
+            client: owner,
+            sequence: self.0.sequence.get(),
+            flags: request.flags,
+            expiry_ms: 0,
+            // The protocol says so before it posts the entry.
+            replaced: Word::ZERO,
+        };
+        let staged = match Staged::build(self.0.fabric.buffers(), &place, &entry, key, &request.value) {
+            Ok(staged) => staged,
+            Err(failure) => {
+                place.give_back(&appender);
+                return Err(Error::of(failure, true));
+            }
+        };
+        let room = Room { place: Some(place), appender, staged: &staged };
+        let mut unused = false;
+        let views = OperationViews::of_put(&self.0, owner);
+        let condition = request.condition;
+        let outcome = with_commit!(self, commit => {
+            put_through(&cx, &views, commit, known, condition, &staged, &mut unused)
+        });
+        let (at, len) = room.lies();
+        let is_dead = match &outcome {
+            Ok(_) if unused => !room.end(true),
+            Ok(outcome) => {
+                room.end(false);
+                !matches!(outcome, PutOutcome::Done(_))
+            }
+            Err(failure) => {
+                drop(room);
+                failure.effect == Effect::None && staged.is_posted()
+            }
+        };
+        let (dead, plan) = (&self.0.dead[usize::from(home.0)], &self.0.plan);
+        let now = self.0.open_view(home);
+        dead.note_word(plan, now.as_deref(), staged.replaced());
+        if is_dead {
+            dead.note(plan, now.as_deref(), at, len);
+        }
+        let outcome = match (outcome, views.evicted_in()) {
+            (Err(failure), Some(epoch)) => self.settle_evicted(&cx, failure, epoch).await?,
+            (outcome, _) => Some(outcome.map_err(|f| self.failed(f, &views, hash, known, true))?),
+        };
+        match outcome {
+            None => Ok(None),
+            Some(PutOutcome::Done(found)) => {
+                // An own write is news, not a stale cache; that the word was stale shows in conflicts.
+                self.0.cache.borrow_mut().remember(hash, found, false);
+                Ok(Some(Version::of(found.word)))
+            }
+            Some(PutOutcome::Overwritten { word }) => {
+                self.0.cache.borrow_mut().forget(hash, known.is_some());
+                Ok(Some(Version::of(word)))
+            }
+            Some(PutOutcome::Rejected(rejection)) => {
+                self.0.cache.borrow_mut().forget(hash, false);
+                Err(Error::Rejected(match rejection {
+                    Rejection::Exists(word) => Rejected::Exists(Version::of(word)),
+                    Rejection::Absent => Rejected::Absent,
+                    Rejection::Version(word) => Rejected::OtherVersion(Version::of(word)),
+                }))
+            }
+        }
+    }
+
+    /// What became of a PUT whose client was taken for lost: its entry lies in an extent that others seal by now, so nothing of
+    /// it may be posted again. `epoch` is that of the view in which it failed. `None`: it never happened, and never will.
+    async fn settle_evicted(
+        &self,
+        cx: &Context<'_, F>,
+        failure: Failure,
+        epoch: Epoch,
+    ) -> Result<Option<PutOutcome>, Error> {
+        let unknown = || Error::Unknown { why: "this client was taken for lost in the middle of it".into() };
+        let Some(doubt) = failure.in_doubt else {
+            return if failure.effect == Effect::None { Ok(None) } else { Err(unknown()) };
+        };
+        let mut view = self.begin(cx.home.id()).await.map_err(|_| unknown())?;
+        for _ in 0..MOST_RESERVATIONS {
+            let cx = cx.in_view(&view);
+            let settled = match with_commit!(self, commit => settle_in_doubt(&cx, commit, &doubt)) {
+                Ok(settled) => settled,
+                Err(failure) if failure.is_of_view() => {
+                    view = self.0.views.renew(&view).await.map_err(|_| unknown())?;
+                    continue;
+                }
+                Err(_) => return Err(unknown()),
+            };
+            return match settled {
+                Settled::Standing => Ok(Some(PutOutcome::Done(Found { slot: doubt.slot, word: doubt.to }))),
+                Settled::Overwritten => Ok(Some(PutOutcome::Overwritten { word: doubt.to })),
+                Settled::NotApplied => Ok(None),
+                Settled::NotYet if view.epoch() != epoch => Ok(None),
+                Settled::NotYet | Settled::Unknown => Err(unknown()),
+            };
+        }
+        Err(unknown())
     }
 
     /// Removes `key`; whether it was there. Cost: 1 round trip when its slot is remembered, and no bytes.
@@ -694,8 +758,8 @@ struct OperationViews<'a, F: Fabric, S: Space + Routes<F>> {
 enum Stopped {
     NoWay(NoWay),
     UnderReplicated(Error),
-    /// The entry lies in an extent that is not this client's any more.
-    Evicted,
+    /// The entry lies in an extent that is not this client's any more. The view that was lost was of that epoch.
+    Evicted(Epoch),
 }
 
 impl<'a, F: Fabric, S: Space + Routes<F>> OperationViews<'a, F, S> {
@@ -711,10 +775,24 @@ impl<'a, F: Fabric, S: Space + Routes<F>> OperationViews<'a, F, S> {
         OperationViews { owner: Some(owner), ..OperationViews::of_delete(inner) }
     }
 
+    /// Whether the client was taken for lost on the way, and the epoch of the view that it lost then.
+    fn evicted_in(&self) -> Option<Epoch> {
+        let stopped_by = self.stopped_by.take();
+        let epoch = match stopped_by {
+            Some(Stopped::Evicted(epoch)) => Some(epoch),
+            _ => None,
+        };
+        self.stopped_by.set(stopped_by);
+        epoch
+    }
+
     async fn next(&self, lost: &Home<F::Link>) -> Result<Rc<Home<F::Link>>, Stopped> {
+        if self.inner.map.commit == CommitKind::Snapshot {
+            return Err(Stopped::NoWay(NoWay::NothingLost));
+        }
         let view = self.inner.views.renew(lost).await.map_err(Stopped::NoWay)?;
         if self.owner.is_some_and(|owner| owner != self.inner.control.id()) {
-            return Err(Stopped::Evicted);
+            return Err(Stopped::Evicted(lost.epoch()));
         }
         if self.is_write {
             self.inner.check_floor(view.members().len()).map_err(Stopped::UnderReplicated)?;

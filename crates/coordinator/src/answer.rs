@@ -25,6 +25,7 @@ pub enum Wait {
 impl Coordinator {
     /// Carries out a request that came in at `now`. `store` says where the state is kept, for people.
     pub fn answer(&mut self, now: Instant, ask: &Ask, store: &str) -> Answer {
+        self.note_absence(now);
         match self.carry_out(now, ask, store) {
             Ok(answer) => answer,
             Err(denial) => Answer::Now(Tell::Denied(denial)),

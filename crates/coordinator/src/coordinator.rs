@@ -17,8 +17,10 @@ pub struct Coordinator {
     pub(crate) settings: Settings,
     pub(crate) state: State,
     is_changed: bool,
-    /// When each node that is up was heard last.
+    /// When the lease of each node that is up began last: when it was heard, or this coordinator granted everybody a whole one.
     pub(crate) heard: BTreeMap<NodeId, Instant>,
+    /// When each node was heard last, without what was granted on top: evidence that it is there.
+    pub(crate) seen: BTreeMap<NodeId, Instant>,
     pub(crate) watchers: BTreeMap<ProcessId, Watcher>,
     pub(crate) progress: BTreeMap<OrderId, Progress>,
     /// Orders and attempts that each node was told last.
@@ -32,6 +34,8 @@ pub struct Coordinator {
     /// Leases that predecessors granted have ended by then.
     pub(crate) settled_at: Instant,
     ticked: Instant,
+    /// What came in before may have been sent before this coordinator was stopped.
+    pub(crate) believes_from: Instant,
 }
 
 impl Coordinator {
@@ -50,6 +54,7 @@ impl Coordinator {
             state,
             is_changed: false,
             heard: BTreeMap::new(),
+            seen: BTreeMap::new(),
             watchers: BTreeMap::new(),
             progress: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -59,6 +64,7 @@ impl Coordinator {
             is_isolated: false,
             settled_at: now + longest,
             ticked: now,
+            believes_from: now,
         };
         if it.state.longest_lease_ns < longest {
             it.state_mut().longest_lease_ns = longest;
@@ -96,15 +102,24 @@ impl Coordinator {
         self.closed_at = closings.map(|entry| (entry.order.id, now)).collect();
     }
 
+    /// A coordinator that was stopped has heard nobody meanwhile, and that is not their fault. What it reads now was sent long ago,
+    /// perhaps by somebody who is gone: for a moment nothing that comes in is evidence that anybody is there.
+    pub(crate) fn note_absence(&mut self, now: Instant) {
+        if now.since(self.ticked) <= self.settings.lease_ns / 2 {
+            return;
+        }
+        self.ticked = now;
+        self.seen.clear();
+        self.reports.clear();
+        self.believes_from = now + self.settings.lease_ns / 8;
+        self.grant_all(now);
+    }
+
     /// Decides what time alone decides: who is lost, who takes an order over, what is to be done next. Says when to call
     /// again at the latest; calling earlier is fine, and so is calling after any request.
     pub fn tick(&mut self, now: Instant) -> Instant {
-        // A coordinator that was stopped has heard nobody meanwhile, and that is not their fault.
-        let was_away = now.since(self.ticked) > self.settings.lease_ns / 2;
+        self.note_absence(now);
         self.ticked = self.ticked.max(now);
-        if was_away {
-            self.grant_all(now);
-        }
         if self.state.longest_lease_ns > self.settings.lease_ns && now >= self.settled_at {
             let lease_ns = self.settings.lease_ns;
             self.state_mut().longest_lease_ns = lease_ns;
@@ -137,7 +152,9 @@ impl Coordinator {
         let state = &self.state;
         self.progress.retain(|id, _| state.order(*id).is_some());
         self.closed_at.retain(|id, _| state.order(*id).is_some_and(|entry| entry.closing.is_some()));
-        self.told.retain(|node, _| state.map.node(*node).is_some_and(|n| n.is_up()));
+        let is_up = |node: &NodeId| state.map.node(*node).is_some_and(|n| n.is_up());
+        self.told.retain(|node, _| is_up(node));
+        self.seen.retain(|node, _| is_up(node));
     }
 
     /// The state, as it is now.

@@ -36,7 +36,7 @@ impl Coordinator {
         if is_formed {
             state.next_epoch();
         }
-        self.heard.insert(id, now);
+        self.hear(id, now);
         self.form(now);
         Ok(id)
     }
@@ -187,12 +187,16 @@ impl Coordinator {
     fn hear(&mut self, node: NodeId, now: Instant) {
         let heard = self.heard.entry(node).or_insert(now);
         *heard = now.max(*heard);
+        if now >= self.believes_from {
+            self.seen.insert(node, now);
+        }
     }
 
     /// Whether every home of the node keeps its floor without it.
     fn can_be_spared(&self, node: NodeId, now: Instant) -> bool {
         let floor = usize::from(self.state.map.write_floor);
-        let stays = |n: NodeId| n != node && self.state.is_staying(n) && !self.is_silent(n, now);
+        // A lease that was granted after a restart says nothing of whether the node is there.
+        let stays = |n: NodeId| n != node && self.state.is_staying(n) && self.is_fresh(n, now);
         let mut homes = self.state.map.homes.iter().filter(|home| home.has_member(node));
         homes.all(|home| home.members.iter().filter(|m| stays(m.node)).count() >= floor)
     }
@@ -209,7 +213,7 @@ impl Coordinator {
 
     /// Whether a node was heard so recently that this coordinator must be in touch with the cluster.
     pub(crate) fn is_fresh(&self, node: NodeId, now: Instant) -> bool {
-        self.heard.get(&node).is_some_and(|&heard| now < heard + self.settings.fresh_ns())
+        self.seen.get(&node).is_some_and(|&seen| now < seen + self.settings.fresh_ns())
     }
 }
 

@@ -17,9 +17,9 @@ layout! {
     /// A slot. It is *pending* while its two words differ at the primary: then its change may not be on all replicas.
     pub struct Slot: 16 bytes {
         /// The slot's value.
-        0 => word: u64, "any client that can show the old word: CAS only, on every replica", "aligned; atomic";
+        0 => word: u64, "any client that can show the old word: CAS only, on every replica; the agent that closed the home also writes it anew, as it is", "aligned; atomic";
         /// At the primary: the last word known to be on all replicas.
-        8 => committed: u64, "any client that has seen `word` on every replica: WRITE, at the primary only", "aligned; late or lost it only makes the slot look pending";
+        8 => committed: u64, "any client that has seen `word` on every replica, and the agent that closed the home: WRITE, at the primary only", "aligned; late or lost it only makes the slot look pending";
     }
 }
 

@@ -41,7 +41,7 @@ layout! {
     /// what a dead client had open.
     pub struct ExtentRecord: 16 bytes {
         /// State 8 | generation 24 | owner 32.
-        0 => word: u64, "at the primary: its daemon (store). At a backup: the owner, when it opens and when it seals the extent: WRITE", "aligned; one writer at a time";
+        0 => word: u64, "at the primary: its daemon (store). At a backup: the owner, when it opens and when it seals the extent: WRITE; for an owner that is lost the agent that recovers it. At all: the agent that closed the home", "aligned; one writer at a time";
         /// Bytes of entries that no slot names any more.
         8 => dead_bytes: u64, "any client, in batches: FAA, at the primary", "aligned; atomic; a hint for cleaning";
     }

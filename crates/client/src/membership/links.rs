@@ -154,7 +154,8 @@ impl<F: Fabric, R: Routes<F>> Links<F, R> {
     /// Makes the link to `node` anew, whether the one that is there works or not; if there is no new one, the old one stays.
     pub(super) async fn again(&self, node: NodeId, map: &ClusterMap) -> Result<(), Unlinked> {
         self.attempt(node, map).await?;
-        match self.way(node).verdict.borrow().clone() {
+        let verdict = self.way(node).verdict.borrow().clone();
+        match verdict {
             None => Ok(()),
             Some(Verdict::Evicted) => Err(Unlinked::Evicted),
             Some(Verdict::Failed(_, Some(Decision::Deposing))) => Err(Unlinked::Deposing),

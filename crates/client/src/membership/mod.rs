@@ -20,7 +20,7 @@ mod views;
 pub(crate) use counts::Counts;
 pub use counts::MembershipStats;
 pub use routes::{LinkError, Linking, Routes, Waiting};
-pub(crate) use views::{HomeViews, NoWay};
+pub(crate) use views::{HomeViews, NoWay, is_up};
 
 #[cfg(test)]
 mod tests;

@@ -453,6 +453,20 @@ fn a_client_that_was_taken_for_lost_goes_on_under_another_id() {
 }
 
 #[test]
+fn a_put_in_the_middle_of_which_its_client_is_taken_for_lost_is_made_under_the_other_id() {
+    let control = Control::new(&["c:1"]);
+    let client = control.client();
+    let key = control.key(0);
+    control.put(&client, &key, b"one");
+    control.0.evicted.borrow_mut().insert(FIRST);
+    control.close_without(None);
+    control.open();
+    control.put(&client, &key, b"two");
+    assert_eq!(control.run(client.get(&key)).unwrap().unwrap().to_vec(), b"two");
+    assert_eq!((client.id(), control.0.asked.borrow().len()), (ClientId(FIRST.0 + 1), 2));
+}
+
+#[test]
 fn where_too_few_copies_are_left_nothing_is_written_unless_that_is_allowed() {
     let control = Control::new(&["c:1"]);
     let client = control.client();

@@ -106,9 +106,14 @@ impl<F: Fabric, R: Routes<F>> HomeViews<F, R> {
     /// [`NoWay`]; the view is left as it is.
     pub(crate) async fn reach_primary(&self, view: &Rc<Home<F::Link>>) -> Result<Rc<Home<F::Link>>, NoWay> {
         let home = view.id();
-        if self.current(home).is_some_and(|current| Rc::ptr_eq(&current, view)) {
-            let (map, id) = (self.routes.map(), self.id.get());
-            match self.links.again(view.primary().link.node(), &map).await {
+        let (map, id) = (self.routes.map(), self.id.get());
+        let primary = view.primary().link.node();
+        // A node that the latest map has passed over already is waited for in vain: no later map would come of it.
+        let is_member = map.homes[usize::from(home.0)].has_member(primary);
+        if self.current(home).is_some_and(|current| Rc::ptr_eq(&current, view)) && !is_member {
+            self.place(home).take();
+        } else if self.current(home).is_some_and(|current| Rc::ptr_eq(&current, view)) {
+            match self.links.again(primary, &map).await {
                 Ok(()) => {
                     self.place(home).take();
                 }
@@ -221,6 +226,6 @@ impl<F: Fabric, R: Routes<F>> HomeViews<F, R> {
 }
 
 /// Whether all links of a view work, as far as is known.
-fn is_up<L: Link>(view: &Home<L>) -> bool {
+pub(crate) fn is_up<L: Link>(view: &Home<L>) -> bool {
     view.members().iter().all(|member| member.link.is_up())
 }

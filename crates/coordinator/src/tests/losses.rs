@@ -1,5 +1,7 @@
 use super::*;
+use crate::Answer;
 use crate::nodes::decide;
+use farrow_control::coordination::{Ask, Tell};
 use farrow_control::coordination::{Decision, Denial};
 
 #[test]
@@ -199,4 +201,18 @@ fn a_node_that_has_just_died_is_nobodys_broken_way() {
         assert_ne!(decision, Decision::YourWay, "a client would give up");
         world.pass(LEASE / 16);
     }
+}
+
+#[test]
+fn what_a_stopped_coordinator_finds_in_its_mail_does_not_speak_for_a_node_that_is_gone() {
+    let mut world = World::formed(2, 2);
+    world.pass(LEASE);
+    world.it.watch(world.now, P, "").unwrap();
+    let late = Ask::Renew(renewal(NodeId(1), world.stop(1), Vec::new()));
+    world.now = world.now + 4 * LEASE;
+    world.it.answer(world.now, &late, "");
+    let lost = Ask::Unreachable { process: P, node: NodeId(0), why: String::new() };
+    let decided = world.it.answer(world.now, &lost, "");
+    assert_eq!(decided, Answer::Now(Tell::Decided(Decision::YourWay)));
+    assert_eq!(world.renew(NodeId(0), world.there[0].1), Ok(()));
 }

@@ -1,5 +1,5 @@
 use super::*;
-use farrow_control::coordination::Denial;
+use farrow_control::coordination::{Decision, Denial};
 
 #[test]
 fn after_a_restart_everybody_has_a_whole_lease() {
@@ -100,4 +100,17 @@ fn renewals_alone_leave_nothing_to_store() {
     assert_eq!(world.it.unstored(), None);
     world.it.new_client(world.now, P).unwrap();
     assert!(world.it.unstored().is_some());
+}
+
+#[test]
+fn a_lease_that_a_restart_has_granted_does_not_speak_for_a_node_that_is_gone() {
+    let mut world = World::formed(2, 2);
+    world.pass(LEASE);
+    world.stop(1);
+    world.restart();
+    world.it.watch(world.now, P, "").unwrap();
+    // Node 0 had no lease while there was no coordinator, so its clients could not reach it. It holds the last copies.
+    assert_eq!(world.it.unreachable(world.now, P, NodeId(0)), Ok(Decision::YourWay));
+    let there = world.there.clone();
+    assert_eq!(world.renew(NodeId(0), there[0].1), Ok(()));
 }

@@ -185,7 +185,7 @@ impl Field<AnyFabric> for Ground {
         answered
             .map(|((node, session), answer)| match answer {
                 Some(answer) => self.noting(*node, answer),
-                None => Err(session.err().expect("it was asked otherwise")),
+                None => Err(session.expect_err("it was asked otherwise")),
             })
             .collect()
     }

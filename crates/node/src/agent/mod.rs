@@ -66,6 +66,6 @@ fn failed(tasks: &Tasks, order: &Order, error: &AgentError) {
     if error.is_superseded() {
         return tasks.finish(order);
     }
-    tracing::info!(order = %order.id, %error, "an order did not come to its end; beginning anew");
+    tracing::debug!(order = %order.id, %error, "an order did not come to its end; beginning anew");
     thread::sleep(PAUSE);
 }

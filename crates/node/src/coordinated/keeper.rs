@@ -14,7 +14,9 @@ pub(crate) fn keep(service: &Service, ending: &Ending, mut peers: Peers, lease: 
     while !ending.is_told() {
         let now = boot_time_ns();
         let left = service.links().lease_until().saturating_sub(now);
-        if left < served(lease) / 2 && peers.promise(service, lease) {
+        // Renewals come in every quarter of a lease and are answered as late: half of one may be gone while all is well, and what
+        // peers have promised makes a fence take longer.
+        if left < served(lease) / 3 && peers.promise(service, lease) {
             service.links().set_lease(now + served(lease));
             if !std::mem::replace(&mut had_one, true) {
                 tracing::info!("the peers let this node serve on without a coordinator");

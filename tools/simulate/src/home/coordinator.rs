@@ -115,6 +115,9 @@ impl Coordinator {
 
     /// Has put in order what a client has left that has stopped.
     pub fn begin_recovery(&self, lost: Lost) {
+        self.0.world.note(|| wrong(&format!("client {} is taken for lost", lost.id)));
+        lost.views.is_evicted.set(true);
+        self.0.news();
         let recovery = Recovery::begin(self, lost);
         self.0.recoveries.borrow_mut().push(recovery);
     }
@@ -160,7 +163,8 @@ impl Coordinator {
         let home = Rc::new(self.home(fabric, &self.nodes()));
         let current = RefCell::new(home.clone());
         let (coordinator, fabric) = (self.clone(), fabric.clone());
-        let views = ClientViews { coordinator, fabric, current, links: RefCell::default() };
+        let (links, is_evicted) = (RefCell::default(), Cell::new(false));
+        let views = ClientViews { coordinator, fabric, current, links, is_evicted };
         views.note_links(&home);
         views
     }
@@ -253,11 +257,11 @@ impl Coordinator {
 
     /// Waits until there is a view that may do better than one of `epoch` (with `is_closed`, one in which somebody wants to
     /// change something): an open one, or a later one that may be read already.
-    async fn view_after(&self, epoch: Epoch, is_closed: bool) {
+    async fn view_after(&self, epoch: Epoch, is_closed: bool, is_evicted: &Cell<bool>) {
         poll_fn(|cx| {
             let now = self.0.epoch.get();
             let is_readable = self.0.readable.get() == now && (now > epoch || !is_closed);
-            if self.is_open() && (now > epoch || is_closed) || is_readable {
+            if self.is_open() && (now > epoch || is_closed) || is_readable || is_evicted.get() {
                 return Poll::Ready(());
             }
             self.0.waiting.borrow_mut().push(cx.waker().clone());
@@ -358,6 +362,8 @@ pub struct ClientViews {
     current: RefCell<Rc<Home<SimLink>>>,
     /// Every link that it ever had.
     links: RefCell<Vec<(NodeId, usize)>>,
+    /// Whether it gets none any more.
+    is_evicted: Cell<bool>,
 }
 
 impl ClientViews {
@@ -371,6 +377,11 @@ impl ClientViews {
         self.note_links(&home);
         *self.current.borrow_mut() = home.clone();
         home
+    }
+
+    /// Whether it was taken for lost.
+    pub fn is_evicted(&self) -> bool {
+        self.is_evicted.get()
     }
 
     fn note_links(&self, home: &Home<SimLink>) {
@@ -397,14 +408,18 @@ impl Views<SimFabric> for ClientViews {
         let waits_for_open = !lost.is_open() && lost.members().iter().all(|m| m.link.is_up());
         loop {
             if !coordinator.is_open() {
-                coordinator.view_after(lost.epoch(), waits_for_open).await;
+                coordinator.view_after(lost.epoch(), waits_for_open, &self.is_evicted).await;
+            }
+            if self.is_evicted() {
+                return Err(NoView);
             }
             // The node closes its end of a lost link before it gives a new one, or verbs of the old one could land behind what
             // is concluded from now on.
             let (epoch, is_open) = (coordinator.0.epoch.get(), coordinator.is_open());
             if epoch == lost.epoch() {
                 rpc(&self.fabric).await;
-                if (coordinator.0.epoch.get(), coordinator.is_open()) != (epoch, is_open) {
+                let is_as_it_was = (coordinator.0.epoch.get(), coordinator.is_open()) == (epoch, is_open);
+                if !is_as_it_was || self.is_evicted() {
                     continue;
                 }
             }

@@ -103,7 +103,8 @@ pub fn run<C: Commit>(world: &World, commit: C, scenario: &Scenario) -> Report {
     let look = |key: &Name| Step { verb: Verb::Get, key: *key, cached: false };
     finish(&cluster, new(), names.iter().map(look).collect(), &mut recorders);
     if !has_rot {
-        let stops = |fault: &Fault| matches!(fault, Fault::Stop { .. } | Fault::Recover { .. });
+        let stops =
+            |fault: &Fault| matches!(fault, Fault::Stop { .. } | Fault::Recover { .. } | Fault::Evict { .. });
         let is_sound = !scenario.faults.iter().any(stops);
         let is_tidy = !scenario.faults.iter().any(|fault| matches!(fault, Fault::LoseLink { .. }));
         structure::check(&cluster, &shadow, &names, is_sound, is_sound && is_tidy);
@@ -233,7 +234,16 @@ fn happens(
         Fault::Recover { client, after } if has_come(after) => {
             if !world.has_ended(crew.tasks[client]) {
                 world.stop(crew.tasks[client]);
+                if crew.views[client].is_evicted() {
+                    return true;
+                }
                 coordinator.begin_recovery(Lost { id: crew.ids[client], views: crew.views[client].clone() });
+            }
+        }
+        Fault::Evict { client, after } if has_come(after) => {
+            let (task, views) = (crew.tasks[client], &crew.views[client]);
+            if !world.has_ended(task) && !views.is_evicted() {
+                coordinator.begin_recovery(Lost { id: crew.ids[client], views: views.clone() });
             }
         }
         Fault::Restore { after } if has_come(after) => {

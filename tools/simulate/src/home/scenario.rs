@@ -155,6 +155,13 @@ pub enum Fault {
         /// When.
         after: When,
     },
+    /// A client that works is taken for lost: it is evicted, as one that stopped, and goes on until it finds that out.
+    Evict {
+        /// Which of the clients.
+        client: usize,
+        /// When.
+        after: When,
+    },
     /// A copy of the home is made on the spare, which becomes a member.
     Restore {
         /// When.
@@ -174,6 +181,7 @@ impl Fault {
         match self {
             Fault::Stop { client, .. }
             | Fault::Recover { client, .. }
+            | Fault::Evict { client, .. }
             | Fault::Pause { client, .. }
             | Fault::LoseLink { client, .. } => Some(client),
             Fault::LoseNode { .. }
@@ -390,8 +398,10 @@ impl Scenario {
             faults.push(Fault::Restore { after: when() });
         }
         for client in 0..count {
-            if pick(3) == 0 {
-                faults.push(Fault::Recover { client, after: when() });
+            match pick(6) {
+                0 | 1 => faults.push(Fault::Recover { client, after: when() }),
+                2 => faults.push(Fault::Evict { client, after: when() }),
+                _ => {}
             }
         }
         if pick(8) == 0 {

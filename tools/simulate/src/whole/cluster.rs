@@ -6,7 +6,7 @@ use super::shadow::Shadow;
 use super::space::{Desks, SimSpace};
 use farrow_client::{Core, Options};
 use farrow_control::map::ClusterMap;
-use farrow_fabric_sim::{SimFabric, World};
+use farrow_fabric_sim::{SimFabric, SimLink, World};
 use farrow_layout::{ClientId, Incarnation, NodeId, Plan};
 use farrow_node::{Ledger, format};
 use std::cell::{Cell, RefCell};
@@ -86,7 +86,7 @@ impl Cluster {
         let id = ClientId(100 + self.clients.get());
         let fabric = self.world.fabric(options.buffer_limit);
         self.shadow.introduce(fabric.client(), id);
-        let desks = Desks::join(self, id);
+        let desks = Desks::join(self, id, &fabric);
         let links: Vec<_> = self.nodes.iter().map(|node| fabric.link(node.id)).collect();
         for (node, link) in self.nodes.iter().zip(&links) {
             self.links.borrow_mut().insert((id, node.id), link.number());
@@ -94,6 +94,14 @@ impl Cluster {
         let made = links.into_iter().map(|link| (link, self.map.epoch)).collect();
         let core = Core::new(fabric.clone(), SimSpace(desks.clone()), self.plan, made, options.clone());
         Seat { id, fabric, desks, core }
+    }
+
+    /// A node gives a client another link, and breaks the one before.
+    pub(super) fn relink(&self, client: ClientId, node: NodeId, fabric: &SimFabric) -> SimLink {
+        self.world.revoke_link(self.link(client, node));
+        let link = fabric.link(node);
+        self.links.borrow_mut().insert((client, node), link.number());
+        link
     }
 
     pub(super) fn tick(&self) -> u64 {

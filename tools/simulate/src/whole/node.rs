@@ -81,7 +81,7 @@ pub(super) async fn serve(cluster: Cluster, node: NodeId, session: SessionId, in
 }
 
 /// A message takes a while.
-async fn travel(cluster: &Cluster, node: NodeId) {
+pub(super) async fn travel(cluster: &Cluster, node: NodeId) {
     let control = &cluster.control;
     let most = if control.slow == Some(node) { control.way_ns * 100 } else { control.way_ns };
     let wait = Duration::from_nanos(1 + cluster.world.draw(most + 1));

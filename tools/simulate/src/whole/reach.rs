@@ -67,7 +67,7 @@ impl Reach {
         !self.0.borrow().nodes.contains(&node)
     }
 
-    /// Whether a client's link to a node works.
+    /// Whether a client's link to a node has worked all the time; one that was made anew has left doubts.
     pub(super) fn has_link(&self, client: ClientId, node: NodeId) -> bool {
         self.is_alive(node) && !self.0.borrow().links.contains(&(client, node))
     }

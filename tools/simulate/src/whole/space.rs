@@ -2,7 +2,7 @@
 
 use super::cluster::Cluster;
 use super::mailbox::Mailbox;
-use super::node::{Call, serve};
+use super::node::{Call, serve, travel};
 use farrow_client::{GrantError, Granting, LinkError, Linking, Routes, Space, Waiting, grant};
 use farrow_control::coordination::Decision;
 use farrow_control::map::ClusterMap;
@@ -60,13 +60,14 @@ pub(super) struct Desks(Rc<Inner>);
 struct Inner {
     client: ClientId,
     desks: Vec<Desk>,
-    map: Arc<ClusterMap>,
+    cluster: Cluster,
+    fabric: SimFabric,
     is_dead: Cell<bool>,
 }
 
 impl Desks {
     /// Joins `client` at every node that is alive.
-    pub(super) fn join(cluster: &Cluster, client: ClientId) -> Desks {
+    pub(super) fn join(cluster: &Cluster, client: ClientId, fabric: &SimFabric) -> Desks {
         let mut desks = Vec::new();
         for node in cluster.nodes.iter() {
             let session = SessionId(cluster.next_session());
@@ -82,7 +83,8 @@ impl Desks {
             let worker = cluster.world.spawn(&cluster.daemons, work(session.clone(), jobs.clone()));
             desks.push(Desk { jobs, session, worker });
         }
-        Desks(Rc::new(Inner { client, desks, map: cluster.map.clone(), is_dead: Cell::new(false) }))
+        let (cluster, fabric) = (cluster.clone(), fabric.clone());
+        Desks(Rc::new(Inner { client, desks, cluster, fabric, is_dead: Cell::new(false) }))
     }
 
     /// The session with a node breaks. What was sent on it is still carried out.
@@ -143,22 +145,36 @@ impl Space for SimSpace {
     }
 }
 
-/// A static cluster: links are lost for good.
+/// A static cluster. Every second client makes lost links anew, as long as its session with the node stands.
 impl Routes<SimFabric> for SimSpace {
     fn id(&self) -> ClientId {
         self.0.0.client
     }
 
     fn map(&self) -> Arc<ClusterMap> {
-        self.0.0.map.clone()
+        self.0.0.cluster.map.clone()
     }
 
     fn newer_than(&self, _: Epoch) -> Waiting<()> {
         Box::pin(std::future::pending())
     }
 
-    fn link(&self, _: NodeId) -> Linking<SimLink> {
-        Box::pin(std::future::ready(Err(LinkError::Unreachable("links are lost for good".into()))))
+    fn link(&self, node: NodeId) -> Linking<SimLink> {
+        let desks = self.0.clone();
+        let client = desks.0.client;
+        Box::pin(async move {
+            let cluster = &desks.0.cluster;
+            if !client.0.is_multiple_of(2) {
+                return Err(LinkError::Unreachable("its links are lost for good".into()));
+            }
+            travel(cluster, node).await;
+            if !cluster.reach.has_session(client, node) || desks.0.is_dead.get() {
+                return Err(LinkError::Unreachable("its session is over".into()));
+            }
+            let link = cluster.relink(client, node, &desks.0.fabric);
+            travel(cluster, node).await;
+            Ok((link, cluster.map.epoch))
+        })
     }
 
     fn report(&self, _: NodeId, _: String) -> Waiting<Decision> {

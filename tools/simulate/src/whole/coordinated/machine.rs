@@ -182,7 +182,7 @@ async fn keep(cluster: Rc<Cluster>, life: Rc<Life>) {
     loop {
         let now = life.now(&cluster);
         let left = life.lease_until().saturating_sub(now);
-        if left < served(cluster.lease()) / 2 && are_promises_given(&cluster, &life).await {
+        if left < served(cluster.lease()) / 3 && are_promises_given(&cluster, &life).await {
             life.set_lease(now + served(cluster.lease()));
         }
         cluster.sleep(lease / 16).await;

@@ -5,6 +5,7 @@ use super::cluster::Cluster;
 use super::life::{NodeAsk, NodeTell};
 use super::net::Party;
 use super::session::{NotDone, Session};
+use crate::whole::mailbox::Mailbox;
 use farrow_client::{GrantError, Granting, LinkError, Linking, Routes, Space, Waiting, grant};
 use farrow_control::coordination::{Ask, Decision, Denial, ProcessId, Tell};
 use farrow_control::map::ClusterMap;
@@ -169,6 +170,23 @@ impl Process {
         Ok(session)
     }
 
+    async fn open_extent(&self, primary: NodeId, home: HomeId, bytes: u64) -> Result<Extent, GrantError> {
+        let away = |why: String| GrantError::Unavailable(why);
+        let session = self.session(primary).await.map_err(|e| away(e.to_string()))?;
+        let client = self.id.get();
+        match session.call(Request::OpenExtent { client, home, bytes }, self.patience()).await {
+            Ok(Reply::Extent(granted)) => {
+                if self.id.get() == client {
+                    self.open.set(self.open.get() + 1);
+                }
+                Ok(grant::extent(client, home, &granted))
+            }
+            Ok(other) => panic!("a node answered a request for an extent with {other:?}"),
+            Err(NotDone::Refused(refusal)) => Err(grant::refused(&refusal)),
+            Err(NotDone::Silent) => Err(away(format!("{primary} does not answer"))),
+        }
+    }
+
     async fn link(&self, node: NodeId) -> Result<(SimLink, Epoch), LinkError> {
         let (session, id) = (self.session(node).await?, self.id.get());
         match session.ask(NodeAsk::Link(id, self.fabric.clone()), self.patience()).await {
@@ -262,23 +280,13 @@ impl Routes<SimFabric> for Ways {
 
 impl Space for Ways {
     fn open(&self, primary: NodeId, home: HomeId, bytes: u64) -> Granting {
-        let process = self.0.clone();
-        Box::pin(async move {
-            let away = |why: String| GrantError::Unavailable(why);
-            let session = process.session(primary).await.map_err(|e| away(e.to_string()))?;
-            let client = process.id.get();
-            match session.call(Request::OpenExtent { client, home, bytes }, process.patience()).await {
-                Ok(Reply::Extent(granted)) => {
-                    if process.id.get() == client {
-                        process.open.set(process.open.get() + 1);
-                    }
-                    Ok(grant::extent(client, home, &granted))
-                }
-                Ok(other) => panic!("a node answered a request for an extent with {other:?}"),
-                Err(NotDone::Refused(refusal)) => Err(grant::refused(&refusal)),
-                Err(NotDone::Silent) => Err(away(format!("{primary} does not answer"))),
-            }
-        })
+        let (process, answer) = (self.0.clone(), Mailbox::new());
+        let coming = answer.clone();
+        // Sent at once, whoever waits for it.
+        self.0.spawn(async move {
+            let _ = answer.send(process.open_extent(primary, home, bytes).await);
+        });
+        Box::pin(async move { coming.receive().await.expect("it is answered") })
     }
 
     fn seal(&self, primary: NodeId, extent: &Extent, used: u64) {

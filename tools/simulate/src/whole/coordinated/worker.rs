@@ -165,7 +165,10 @@ impl Worker {
             Err(error) => {
                 let is_legal = matches!(
                     error,
-                    Error::Unavailable { .. } | Error::Unknown { .. } | Error::TimedOut { .. }
+                    Error::Unavailable { .. }
+                        | Error::Unknown { .. }
+                        | Error::TimedOut { .. }
+                        | Error::UnderReplicated { .. }
                 );
                 assert!(is_legal, "a client was told `{error}`");
                 self.errors.borrow_mut().push(error.to_string());
