@@ -31,18 +31,26 @@ pub fn read_back(
     Ok(finals)
 }
 
-/// Bytes of extents, on all of `nodes`, whose owners are gone and that nobody has cleaned up behind.
+/// Where, on any of `nodes`, there are extents whose owners are gone and that nobody has cleaned up behind; in words.
 ///
 /// # Errors
 /// A node does not answer.
-pub fn orphans(nodes: &[String], options: &DialOptions) -> Result<u64> {
-    let mut bytes = 0;
+pub fn orphans(nodes: &[String], options: &DialOptions) -> Result<Vec<String>> {
+    let mut found = Vec::new();
     for address in nodes {
         let session = Session::dial_control(address, options)?;
         match session.call(&Request::Stats)? {
-            Reply::Stats(stats) => bytes += stats.segments.iter().map(|s| s.orphaned_bytes).sum::<u64>(),
+            Reply::Stats(stats) => {
+                let orphaned = stats.segments.iter().filter(|segment| segment.orphaned_bytes > 0);
+                found.extend(orphaned.map(|s| {
+                    format!(
+                        "{} at {address}: {} bytes of {} (rank {})",
+                        stats.node, s.orphaned_bytes, s.home, s.rank
+                    )
+                }));
+            }
             other => bail!("{address} answered {other:?} when asked for its state"),
         }
     }
-    Ok(bytes)
+    Ok(found)
 }

@@ -193,13 +193,13 @@ fn no_orphans(deployment: &Deployment, dial: &DialOptions) -> Result<()> {
     let begin = now_ns();
     loop {
         // A node that was passed over may be starting anew just now.
-        let bytes = orphans(&deployment.running(), dial);
-        if matches!(bytes, Ok(0)) {
+        let found = orphans(&deployment.running(), dial);
+        if matches!(&found, Ok(found) if found.is_empty()) {
             return Ok(());
         }
         if now_ns() - begin > PATIENCE.as_nanos() as u64 {
             let explained = deployment.explain();
-            bail!("{} bytes of extents have no owner, and nobody cleans up behind it\n{explained}", bytes?);
+            bail!("extents without an owner are not cleaned up: {}\n{explained}", found?.join("; "));
         }
         std::thread::sleep(Duration::from_millis(100));
     }
