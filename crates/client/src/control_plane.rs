@@ -110,6 +110,10 @@ impl Space for ControlPlane {
             Err(_) => inner.is_clean.store(false, Ordering::Release),
         }
     }
+
+    fn leaves_open(&self) {
+        self.0.is_clean.store(false, Ordering::Release);
+    }
 }
 
 impl Routes<AnyFabric> for ControlPlane {

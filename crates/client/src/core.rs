@@ -829,6 +829,8 @@ impl<F: Fabric, S: Space + Routes<F>> Drop for Inner<F, S> {
             if let Some(view) = self.open_view(home.id) {
                 extents.close::<F, S>(&*self.control, owner, &view);
                 drop(dead.tell(&view));
+            } else {
+                extents.abandon(&*self.control);
             }
         }
     }

@@ -22,6 +22,9 @@ pub trait Space: 'static {
     /// Tells `primary`, that of the extent's home by now, that all operations in the extent have ended, `used` bytes of it
     /// filled. Does not wait.
     fn seal(&self, primary: NodeId, extent: &Extent, used: u64);
+
+    /// The client is about to leave, and some of its extents may be open still: they are to be cleaned up behind it.
+    fn leaves_open(&self) {}
 }
 
 /// Why no extent was granted.
@@ -85,6 +88,8 @@ pub(crate) struct HomeExtents {
     is_fetching: Cell<bool>,
     waiters: RefCell<Vec<Waker>>,
     retiring: RefCell<Vec<Rc<Appender>>>,
+    /// Whether something was given up under the present id that may be open in the table of a node.
+    has_given_up: Cell<bool>,
 }
 
 /// An extent of at least so many bytes that was asked for.
@@ -210,6 +215,10 @@ impl HomeExtents {
                 let mut coming = Kept::new(&self.coming, coming);
                 let granted = poll_fn(|cx| coming.get().granting.as_mut().poll(cx)).await;
                 drop(coming.used());
+                if let Err(GrantError::Unavailable(_)) = granted {
+                    // It may have been granted before the answer was lost.
+                    self.has_given_up.set(true);
+                }
                 Unused { holder, extent: granted.map_err(NoRoom::Grant)? }
             }
         };
@@ -234,13 +243,19 @@ impl HomeExtents {
         }
         self.holder.set(Some(holder));
         let is_usable = |other: &Holder| other.owner == holder.owner && other.primary == holder.primary;
+        let held = || self.unused.borrow().len() + self.coming.borrow().len();
+        let before_that = held();
         self.unused.borrow_mut().retain(|unused| is_usable(&unused.holder));
         self.coming.borrow_mut().retain(|coming| is_usable(&coming.holder));
+        // Their records may have come to the next primary all the same, with a copy of the last one's table.
+        self.has_given_up.set(self.has_given_up.get() || held() < before_that);
         self.unused.borrow_mut().iter_mut().for_each(|unused| unused.holder = holder);
         self.coming.borrow_mut().iter_mut().for_each(|coming| coming.holder = holder);
         if before.is_some_and(|before| before.owner != holder.owner) {
             self.current.take();
             self.retiring.take();
+            // Whoever evicted the other id has cleaned up behind it.
+            self.has_given_up.set(false);
         }
         true
     }
@@ -273,6 +288,16 @@ impl HomeExtents {
             {
                 space.seal(home.primary().link.node(), &unused, 0);
             }
+        }
+        if self.has_given_up.get() || !self.retiring.borrow().is_empty() {
+            space.leaves_open();
+        }
+    }
+
+    /// As [`HomeExtents::close`], when there is no view of the home to do it in.
+    pub(crate) fn abandon<S: Space>(&self, space: &S) {
+        if self.holder.get().is_some() {
+            space.leaves_open();
         }
     }
 

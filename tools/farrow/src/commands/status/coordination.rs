@@ -65,10 +65,10 @@ pub fn text(cluster: &ClusterView) -> String {
         "\ncoordinator: state in {}, lease {} ms, {}; since it leads: {} and {} lost, {}, {}, {}\n",
         status.store,
         status.lease_ms,
-        human::plural(status.processes.len() as u64, "client process"),
+        human::plural(status.processes.len() as u64, "client program"),
         human::plural(counts.nodes_lost, "node"),
-        human::plural(counts.processes_lost, "client process"),
-        human::plural(counts.views_changed, "change of view"),
+        human::plural(counts.processes_lost, "client program"),
+        human::plural(counts.views_changed, "view") + " changed",
         human::plural(counts.members_restored, "replica") + " restored",
         human::plural(counts.clients_recovered, "client") + " cleaned up behind",
     );
