@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod channel;
 pub mod coordination;
 mod frame;
@@ -13,6 +14,7 @@ pub mod message;
 pub mod placement;
 mod secret;
 
+pub use address::{host_of, with_port};
 pub use channel::{Channel, Error, Limits, Timeouts};
 pub use frame::{MAX_PAYLOAD, PREAMBLE_LEN, Preamble};
 pub use secret::{MIN_SECRET_LEN, Secret, SecretTooShort};

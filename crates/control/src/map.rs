@@ -1,6 +1,6 @@
 //! The cluster map: which nodes there are, which homes live on which of them, and where.
 
-use crate::placement;
+use crate::{host_of, placement};
 use farrow_layout::{
     Epoch, Geometry, GeometryError, HomeId, Incarnation, KeyHash, NodeId, PartitionId, Plan, Policy,
     Superblock,
@@ -182,11 +182,6 @@ impl NodeEntry {
     pub fn is_up(&self) -> bool {
         self.standing == Standing::Up
     }
-}
-
-/// The host of `host:port`: what a node fails together with, unless it says otherwise.
-pub fn host_of(address: &str) -> &str {
-    address.rsplit_once(':').map_or(address, |(host, _)| host)
 }
 
 impl HomeEntry {

@@ -1,27 +1,26 @@
 //! A memory node's life: bind, serve, stop.
 
-use crate::StartError;
 use crate::agent::{self, Ground, Role, Tasks};
 use crate::coordinated::{Peers, beat, keep, register};
-use crate::ending::{Cause, Ending, Failed, wait_for_signals};
 use crate::listen::{Door, Listeners};
 use crate::memory;
 use crate::notify::{READY, STOPPING, notify};
 use crate::service::Service;
 use crate::session;
 use crate::sessions::Sessions;
+use crate::{Failed, StartError};
 use farrow_config::{Commit, Config, Transport};
-use farrow_control::Secret;
 use farrow_control::coordination::Registration;
-use farrow_control::map::{ClusterMap, CommitKind, Shape, host_of};
+use farrow_control::map::{ClusterMap, CommitKind, Shape};
 use farrow_control::message::NodeStats;
+use farrow_control::{Secret, host_of, with_port};
+use farrow_daemon::{Cause, caught, wait_for_signals};
 use farrow_fabric_shm::NodeMemory;
 use farrow_layout::{Incarnation, NodeId};
 use farrow_transport::{Caller, DialOptions, Preference, Rdma, Require};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -54,6 +53,18 @@ pub enum Ended {
     /// The cluster goes on without this life of its memory: what it held is given up. Started again, it is a spare.
     Deposed,
 }
+
+/// What a daemon's own parts may ask of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// To stop: its owner is done with it.
+    ByOwner,
+    /// To stop: the cluster goes on without this life of the memory.
+    Deposed,
+}
+
+/// How a daemon is told to stop.
+pub(crate) type Ending = farrow_daemon::Ending<Asked>;
 
 /// What the threads of a daemon share.
 struct Core {
@@ -253,7 +264,7 @@ impl Daemon {
             Ok(cause) => cause,
             Err(error) => Cause::Fault(format!("cannot wait for signals: {error}")),
         };
-        if cause != Cause::Deposed {
+        if cause != Cause::Asked(Asked::Deposed) {
             notify(STOPPING);
         }
         if let Cause::Signal(signal) = cause {
@@ -261,8 +272,8 @@ impl Daemon {
         }
         self.stop();
         match cause {
-            Cause::Asked | Cause::Signal(_) => Ok(Ended::Stopped),
-            Cause::Deposed => Ok(Ended::Deposed),
+            Cause::Asked(Asked::ByOwner) | Cause::Signal(_) => Ok(Ended::Stopped),
+            Cause::Asked(Asked::Deposed) => Ok(Ended::Deposed),
             Cause::Fault(why) => Err(Failed { why }),
         }
     }
@@ -299,7 +310,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        self.core.halt(Cause::Asked);
+        self.core.halt(Cause::Asked(Asked::ByOwner));
         for thread in self.threads.drain(..) {
             // What a thread has to say of its panic, it has said.
             let _ = thread.join();
@@ -318,7 +329,7 @@ impl fmt::Debug for Daemon {
 
 impl Core {
     /// Ends everything that serves, without waiting for it.
-    fn halt(&self, cause: Cause) {
+    fn halt(&self, cause: Cause<Asked>) {
         self.ending.tell(cause);
         self.listeners.close();
         // Links first: their clients should learn it from them, not from a session that ended.
@@ -329,12 +340,8 @@ impl Core {
     /// Runs a part of the daemon. A panic in it ends the daemon: a lock may be held by nobody, and memory that is handed out
     /// on a wrong state is worse than a node that is gone.
     fn guard(&self, part: impl FnOnce()) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(part)) {
-            let why = panic.downcast_ref::<String>().map(String::as_str);
-            let why =
-                why.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
-            tracing::error!(why, "a fault in this program; stopping");
-            self.halt(Cause::Fault(why.to_owned()));
+        if let Some(why) = caught(part) {
+            self.halt(Cause::Fault(why));
         }
     }
 }
@@ -416,22 +423,10 @@ fn random() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }
 
-/// `listen` with the port that it turned out to be.
-fn with_port(listen: &str, port: u16) -> String {
-    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
-    format!("{host}:{port}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_port_is_filled_in() {
-        assert_eq!(with_port("127.0.0.1:0", 99), "127.0.0.1:99");
-        assert_eq!(with_port("[::1]:0", 99), "[::1]:99");
-        assert_eq!(with_port("node-1:7400", 7400), "node-1:7400");
-    }
     #[test]
     fn a_fault_ends_the_whole_daemon() {
         let mut config = Config::default();

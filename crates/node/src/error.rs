@@ -1,10 +1,18 @@
-//! Why a daemon cannot start.
+//! Why a daemon cannot start, or has stopped.
 
 use farrow_config::ConfigError;
 use farrow_control::map::MapError;
 use farrow_fabric_shm::MemoryError;
 use std::io;
 use std::path::PathBuf;
+
+/// A daemon met a fault in itself and stopped, so that nothing is decided on a state that may be wrong. Its log has more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the daemon met a fault in itself and stopped: {why}; please report it with the log")]
+pub struct Failed {
+    /// What it was.
+    pub why: String,
+}
 
 /// Why a daemon cannot start. Nothing of it is left running.
 #[derive(Debug, thiserror::Error)]

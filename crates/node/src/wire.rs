@@ -1,18 +1,13 @@
 //! A connection: TCP or Unix, shared by the thread that serves it and whoever must cut it.
 
 use farrow_control::Timeouts;
-use rustix::net::sockopt;
+use farrow_daemon::serve_over;
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// A host that vanished without a word is given up after about 25 seconds.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEPALIVE_PROBES: u32 = 3;
 
 /// A connected stream. Clones are the same connection.
 #[derive(Clone, Debug)]
@@ -23,13 +18,7 @@ pub(crate) enum Wire {
 
 impl Wire {
     pub(crate) fn tcp(stream: TcpStream) -> io::Result<Wire> {
-        // Replies are small: Nagle would hold each back for an acknowledgement.
-        stream.set_nodelay(true)?;
-        // A session holds clients and links: it must end when its host does.
-        sockopt::set_socket_keepalive(&stream, true)?;
-        sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE)?;
-        sockopt::set_tcp_keepintvl(&stream, KEEPALIVE_INTERVAL)?;
-        sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_PROBES)?;
+        serve_over(&stream)?;
         Ok(Wire::Tcp(Arc::new(stream)))
     }
 

@@ -1,17 +1,15 @@
 //! The daemon: a coordinator that can be asked over TCP.
 
 mod desk;
-mod ending;
 mod options;
 mod sessions;
 
-pub use ending::Failed;
 pub use options::Options;
 
 use crate::StoreError;
 use desk::Desk;
-use ending::{Cause, Ending, wait_for_signals};
-use farrow_control::Secret;
+use farrow_control::{Secret, with_port};
+use farrow_daemon::{Cause, Ending, caught, wait_for_signals};
 use sessions::Sessions;
 use std::fmt;
 use std::io;
@@ -43,6 +41,14 @@ pub enum StartError {
     /// The system refused something that should always work.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] io::Error),
+}
+
+/// A coordinator met a fault in itself and stopped, so that nothing is decided on a state that may be wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the coordinator met a fault in itself and stopped: {why}; please report it with the log")]
+pub struct Failed {
+    /// What it was.
+    pub why: String,
 }
 
 /// A coordinator that serves. Dropping it stops it.
@@ -84,7 +90,11 @@ impl CoordinatorServer {
 
     fn spawn(&mut self, name: &str, part: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
         let ending = self.ending.clone();
-        let thread = thread::Builder::new().name(name.into()).spawn(move || ending.guard(part));
+        let thread = thread::Builder::new().name(name.into()).spawn(move || {
+            if let Some(why) = caught(part) {
+                ending.tell(Cause::Fault(why));
+            }
+        });
         self.threads.push(thread.map_err(StartError::Thread)?);
         Ok(())
     }
@@ -114,7 +124,7 @@ impl CoordinatorServer {
     /// # Errors
     /// The daemon met a fault in itself and has stopped.
     pub fn wait(self) -> Result<(), Failed> {
-        let cause = match wait_for_signals(&self.ending) {
+        let cause = match wait_for_signals(&self.ending, || {}) {
             Ok(cause) => cause,
             Err(error) => Cause::Fault(format!("cannot wait for signals: {error}")),
         };
@@ -123,7 +133,7 @@ impl CoordinatorServer {
         }
         self.stop();
         match cause {
-            Cause::Asked | Cause::Signal(_) => Ok(()),
+            Cause::Asked(()) | Cause::Signal(_) => Ok(()),
             Cause::Fault(why) => Err(Failed { why }),
         }
     }
@@ -136,7 +146,7 @@ impl CoordinatorServer {
 
 impl Drop for CoordinatorServer {
     fn drop(&mut self) {
-        self.ending.tell(Cause::Asked);
+        self.ending.tell(Cause::Asked(()));
         self.desk.close();
         self.sessions.close();
         for thread in self.threads.drain(..) {
@@ -152,10 +162,4 @@ impl fmt::Debug for CoordinatorServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CoordinatorServer").field("advertised", &self.advertised).finish_non_exhaustive()
     }
-}
-
-/// `listen` with the port that it turned out to be.
-fn with_port(listen: &str, port: u16) -> String {
-    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
-    format!("{host}:{port}")
 }

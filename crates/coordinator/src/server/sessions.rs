@@ -4,7 +4,8 @@ use super::StartError;
 use super::desk::Desk;
 use farrow_control::coordination::{Ask, Denial, Tell};
 use farrow_control::{Channel, Error, Limits, Secret};
-use rustix::net::{Shutdown, sockopt};
+use farrow_daemon::serve_over;
+use rustix::net::Shutdown;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -17,10 +18,6 @@ use std::time::Duration;
 const MAX_SESSIONS: usize = 4096;
 /// Connections that have not proved the secret yet. Where there are so many, the oldest make room.
 const MAX_ENTERING: usize = 128;
-/// A host that vanished without a word is given up after about 25 seconds.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEPALIVE_PROBES: u32 = 3;
 /// After an error of `accept` that may last, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A session holds a message and little else.
@@ -87,12 +84,7 @@ impl Sessions {
         desk: &Arc<Desk>,
         secret: &Secret,
     ) -> io::Result<()> {
-        // Replies are small: Nagle would hold each back for an acknowledgement.
-        stream.set_nodelay(true)?;
-        sockopt::set_socket_keepalive(&stream, true)?;
-        sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE)?;
-        sockopt::set_tcp_keepintvl(&stream, KEEPALIVE_INTERVAL)?;
-        sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_PROBES)?;
+        serve_over(&stream)?;
         {
             let mut all = self.all();
             let entering = all.values().filter(|seat| !seat.has_entered);

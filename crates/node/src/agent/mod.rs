@@ -11,7 +11,7 @@ mod tasks;
 pub(crate) use field::{Ground, Role};
 pub(crate) use tasks::Tasks;
 
-use crate::ending::Ending;
+use crate::daemon::Ending;
 use farrow_agent::{AgentError, Field, Restores, change_view, recover};
 use farrow_control::coordination::{Order, Task};
 use farrow_fabric::block_on;

@@ -1,11 +1,12 @@
 //! Renewing the lease, and hearing what is new.
 
 use crate::agent::Tasks;
-use crate::ending::{Cause, Ending};
+use crate::daemon::{Asked, Ending};
 use crate::lease::served;
 use crate::links::boot_time_ns;
 use crate::service::Service;
 use farrow_control::coordination::{Ask, Denial, Renewal, Tell};
+use farrow_daemon::Cause;
 use farrow_transport::{CallError, Caller};
 use std::thread;
 use std::time::Duration;
@@ -38,7 +39,7 @@ pub(crate) fn beat(service: &Service, tasks: &Tasks, ending: &Ending, caller: &m
             }
             Err(CallError::Denied { denial: Denial::Deposed(node), .. }) => {
                 tracing::warn!(%node, "the cluster goes on without this node; what its memory holds is given up");
-                return ending.tell(Cause::Deposed);
+                return ending.tell(Cause::Asked(Asked::Deposed));
             }
             Ok(other) => {
                 if std::mem::take(&mut is_reached) {

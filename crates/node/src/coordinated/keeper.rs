@@ -1,7 +1,7 @@
 //! What a node does when its lease is not renewed: it asks its peers, and breaks its links when that does not help either.
 
 use super::peers::Peers;
-use crate::ending::Ending;
+use crate::daemon::Ending;
 use crate::lease::served;
 use crate::links::boot_time_ns;
 use crate::service::Service;

@@ -6,7 +6,7 @@ use crate::exit::{Exit, told};
 use crate::{human, log, output};
 use anyhow::Result;
 use clap::{Arg, ArgMatches, Command};
-use farrow_config::Config;
+use farrow_control::with_port;
 use farrow_node::{Daemon, Ended};
 use std::process::ExitCode;
 
@@ -51,19 +51,13 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
         let daemon = Daemon::start(&config, &secret)?;
         output::say(&ready(&daemon))?;
         // Whoever comes back is found where it was, also if the system chose the port.
-        config.node.listen = listening(&config, daemon.address().port());
+        config.node.listen = with_port(&config.node.listen, daemon.address().port());
         match ended(daemon)? {
             Ended::Stopped => return Ok(ExitCode::SUCCESS),
             // What its memory held is on other nodes by now: it starts anew, with nothing.
             Ended::Deposed => config.node.reformat = config.node.memory_file.is_some(),
         }
     }
-}
-
-/// `node.listen` with the port that it turned out to be.
-fn listening(config: &Config, port: u16) -> String {
-    let host = config.node.listen.rsplit_once(':').map_or(config.node.listen.as_str(), |(host, _)| host);
-    format!("{host}:{port}")
 }
 
 fn ended(daemon: Daemon) -> Result<Ended> {

@@ -1,4 +1,4 @@
-//! How a coordinator's life ends, and waiting for it.
+//! How a daemon's life ends, and waiting for it.
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -7,63 +7,75 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 
-/// A coordinator met a fault in itself and stopped, so that nothing is decided on a state that may be wrong.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the coordinator met a fault in itself and stopped: {why}; please report it with the log")]
-pub struct Failed {
-    /// What it was.
-    pub why: String,
-}
-
-/// Why a coordinator is to stop.
+/// Why a daemon is to stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// Its owner said so.
-    Asked,
+pub enum Cause<A = ()> {
+    /// A part of it said so.
+    Asked(A),
     /// The process was told to end.
     Signal(i32),
     /// A bug.
     Fault(String),
 }
 
-/// Says once that a coordinator is to stop.
-#[derive(Debug, Default)]
-pub(crate) struct Ending {
-    cause: Mutex<Option<Cause>>,
+/// Says once that a daemon is to stop. `A` is what its own parts may say.
+#[derive(Debug)]
+pub struct Ending<A = ()> {
+    cause: Mutex<Option<Cause<A>>>,
     is_told: Condvar,
 }
 
-impl Ending {
+impl<A> Default for Ending<A> {
+    fn default() -> Self {
+        Ending { cause: Mutex::default(), is_told: Condvar::default() }
+    }
+}
+
+impl<A: Clone> Ending<A> {
     /// The first cause counts.
-    pub(crate) fn tell(&self, cause: Cause) {
+    pub fn tell(&self, cause: Cause<A>) {
         self.cause.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
         self.is_told.notify_all();
     }
 
-    fn is_told(&self) -> bool {
+    /// Whether it is to stop.
+    pub fn is_told(&self) -> bool {
         self.cause.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    fn wait(&self) -> Cause {
+    /// Why, if it is to stop.
+    pub fn cause(&self) -> Option<Cause<A>> {
+        self.cause.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until it is to stop.
+    pub fn wait(&self) -> Cause<A> {
         let told = self.cause.lock().unwrap_or_else(PoisonError::into_inner);
         let told = self.is_told.wait_while(told, |cause| cause.is_none());
         told.unwrap_or_else(PoisonError::into_inner).clone().expect("waited until there is one")
     }
+}
 
-    /// Runs a part of the daemon; a panic in it ends the whole.
-    pub(crate) fn guard(&self, part: impl FnOnce()) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(part)) {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            let why = text.unwrap_or("a panic without words").to_owned();
-            tracing::error!(why, "a fault in this program; stopping");
-            self.tell(Cause::Fault(why));
-        }
-    }
+/// Runs a part of a daemon. What a panic in it said, if there was one: a lock may be held by nobody, so the daemon has to end as a
+/// whole.
+pub fn caught(part: impl FnOnce()) -> Option<String> {
+    let panic = catch_unwind(AssertUnwindSafe(part)).err()?;
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    let why = text.unwrap_or("a panic without words").to_owned();
+    tracing::error!(why, "a fault in this program; stopping");
+    Some(why)
 }
 
 /// Waits until `ending` is told, by SIGTERM or SIGINT if by nobody else. A second signal ends the process at once.
-pub(crate) fn wait_for_signals(ending: &Arc<Ending>) -> io::Result<Cause> {
+/// `ready` is called once signals are heard.
+///
+/// # Errors
+/// Signals cannot be heard.
+pub fn wait_for_signals<A: Clone + Send + 'static>(
+    ending: &Arc<Ending<A>>,
+    ready: impl FnOnce(),
+) -> io::Result<Cause<A>> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let handle = signals.handle();
     let teller = ending.clone();
@@ -76,6 +88,7 @@ pub(crate) fn wait_for_signals(ending: &Arc<Ending>) -> io::Result<Cause> {
             teller.tell(Cause::Signal(signal));
         }
     })?;
+    ready();
     let cause = ending.wait();
     if matches!(cause, Cause::Signal(_)) {
         // The thread keeps listening while the daemon stops; it ends with the process.
