@@ -1,9 +1,8 @@
 //! The control page: named access to the words that daemon and clients share.
 
 use crate::host::ShmGrant;
-use farrow_fabric::{Mapping, Why};
+use farrow_fabric::{Mapping, Why, boot_time_ns};
 use farrow_layout::{OWNER_DIED, ShmControl, ShmLink};
-use rustix::time::{ClockId, clock_gettime};
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -101,10 +100,4 @@ impl ControlPage {
 
 pub(crate) fn is_alive(owner: u32) -> bool {
     owner != 0 && owner & OWNER_DIED == 0
-}
-
-/// The clock of leases: it runs through a suspend, and is one for all processes of a host.
-fn boot_time_ns() -> u64 {
-    let now = clock_gettime(ClockId::Boottime);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{NODE, Node, add_one, fabric, long_chain, post, read_word};
-use farrow_fabric::{Effect, Fabric, Link, Mapping, VerbError, Why};
+use farrow_fabric::{Effect, Fabric, Link, Mapping, VerbError, Why, boot_time_ns};
 use farrow_fabric_shm::{FenceError, PeerError, Revoked, ShmGrant, ShmPeer};
 use farrow_layout::{RemoteAddr, ShmControl, ShmLink as LinkRecord};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
@@ -12,11 +12,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 const LEN: usize = 64 << 20;
-
-fn boot_time_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
 
 #[test]
 fn a_forged_grant_fails_at_its_first_post_with_nothing_executed() {

@@ -8,6 +8,7 @@
 //! Everything here is single-threaded on purpose: a thread owns its fabric, its links and its buffers, and shares
 //! nothing. Futures are not `Send`.
 
+mod boot_time;
 mod buffer;
 mod chain;
 mod clock;
@@ -23,6 +24,7 @@ mod meter;
 pub mod suite;
 mod totals;
 
+pub use boot_time::boot_time_ns;
 pub use buffer::{Buffer, Buffers, OutOfBuffers, Pinned, Registrar, Registration, Slice};
 pub use chain::{Answers, Chain, MAX_CHAIN, MAX_SEGMENTS, Slices, Verb};
 pub use clock::{Nanos, RealSleep, RealTime};

@@ -5,6 +5,7 @@ use crate::clients::Link;
 use crate::rdma::{self, RdmaHost, RdmaLink};
 use farrow_config::{Config, Require, Transport};
 use farrow_control::message::{RdmaEnd, RdmaPort, Refusal, ShmEnd};
+use farrow_fabric::boot_time_ns;
 use farrow_fabric_shm::{FenceError, NodeMemory, Revoked, ShmGrant, ShmHost, peer_process, send_grant};
 use farrow_layout::{ClientId, Epoch, ShmControl, ShmLink};
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
@@ -268,12 +269,6 @@ impl State {
             (Link::Shm(_), Shm::Refused(_)) | (Link::None, _) => {}
         }
     }
-}
-
-/// The clock of leases: it runs through a suspend.
-pub(crate) fn boot_time_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 /// What a client needs of a grant besides the files.

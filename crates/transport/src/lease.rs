@@ -1,7 +1,7 @@
 //! How long a node may be believed, where its daemon cannot break links itself: RDMA is served by the device, also while the
 //! daemon is stopped and others go on without the node.
 
-use rustix::time::{ClockId, clock_gettime};
+use farrow_fabric::boot_time_ns;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -32,12 +32,6 @@ impl NodeLease {
         let until = self.until.load(Ordering::Acquire);
         until == NEVER || boot_time_ns() < until
     }
-}
-
-/// The clock of leases.
-pub(crate) fn boot_time_ns() -> u64 {
-    let now = clock_gettime(ClockId::Boottime);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 #[cfg(test)]

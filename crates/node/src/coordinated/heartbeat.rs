@@ -3,10 +3,10 @@
 use crate::agent::Tasks;
 use crate::daemon::{Asked, Ending};
 use crate::lease::served;
-use crate::links::boot_time_ns;
 use crate::service::Service;
 use farrow_control::coordination::{Ask, Denial, Renewal, Tell};
 use farrow_daemon::Cause;
+use farrow_fabric::boot_time_ns;
 use farrow_transport::{CallError, Caller};
 use std::thread;
 use std::time::Duration;

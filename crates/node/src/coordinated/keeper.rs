@@ -3,8 +3,8 @@
 use super::peers::Peers;
 use crate::daemon::Ending;
 use crate::lease::served;
-use crate::links::boot_time_ns;
 use crate::service::Service;
+use farrow_fabric::boot_time_ns;
 use std::thread;
 use std::time::Duration;
 

@@ -2,9 +2,9 @@
 
 use crate::StartError;
 use crate::lease::served;
-use crate::links::boot_time_ns;
 use farrow_control::coordination::{Ask, Denial, Registration, Renewal, Tell};
 use farrow_control::map::ClusterMap;
+use farrow_fabric::boot_time_ns;
 use farrow_layout::{Epoch, NodeId};
 use farrow_transport::{CallError, Caller};
 use std::thread;
