@@ -9,7 +9,7 @@ use crate::service::Service;
 use crate::session;
 use crate::sessions::Sessions;
 use crate::{Failed, StartError};
-use farrow_config::{Commit, Config, Transport};
+use farrow_config::{Commit, Config};
 use farrow_control::coordination::Registration;
 use farrow_control::map::{ClusterMap, CommitKind, Shape};
 use farrow_control::message::NodeStats;
@@ -17,7 +17,7 @@ use farrow_control::{Secret, host_of, with_port};
 use farrow_daemon::{Cause, caught, wait_for_signals};
 use farrow_fabric_shm::NodeMemory;
 use farrow_layout::{Incarnation, NodeId};
-use farrow_transport::{Caller, DialOptions, Preference, Rdma, Require};
+use farrow_transport::{Caller, DialOptions, Require};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -398,24 +398,8 @@ fn shape(config: &Config) -> Shape {
 
 /// How a node dials others. They are on the same fabric, so they are reached as clients reach them.
 fn dial_options(config: &Config, secret: &Secret, who: &str, lease: Duration) -> DialOptions {
-    DialOptions {
-        rdma: Rdma::new(
-            config.fabric.device.clone(),
-            config.fabric.chosen_port(),
-            config.fabric.chosen_gid_index(),
-            config.fabric.queue_depth,
-            config.fabric.inline,
-        ),
-        secret: secret.clone(),
-        preference: match config.fabric.transport {
-            Transport::Auto => Preference::Auto,
-            Transport::Rdma => Preference::Rdma,
-            Transport::Shm => Preference::Shm,
-        },
-        require: Require::None,
-        who: who.to_owned(),
-        timeout: lease / 4,
-    }
+    // Whoever insists on a transport says so to the clients: an agent takes what there is.
+    DialOptions { require: Require::None, ..DialOptions::of(config, secret.clone(), who, lease / 4) }
 }
 
 fn random() -> u64 {

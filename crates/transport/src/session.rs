@@ -1,10 +1,12 @@
 //! A process's session with one memory node: the control channel, and what is needed to make links.
 
 use crate::half::{HalfLink, LinkOffer, LinkWish};
-use crate::lease::{NodeLease, boot_time_ns};
+use crate::lease::NodeLease;
 use crate::{AnyFabric, AnyLink, Choice, Offer, Preference, Rdma, Require, choose};
+use farrow_config::Config;
 use farrow_control::message::{Refusal, Reply, Request, ShmEnd, Welcome};
 use farrow_control::{Channel, Limits, Secret};
+use farrow_fabric::boot_time_ns;
 use farrow_fabric_shm::{ShmGrant, ShmPeer, receive_grant};
 use farrow_layout::{ClientId, Epoch, NodeId};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -28,6 +30,36 @@ pub struct DialOptions {
     pub timeout: Duration,
     /// This process's end of RDMA.
     pub rdma: Rdma,
+}
+
+impl DialOptions {
+    /// As `config` says how memory is reached; `who` is program and purpose.
+    pub fn of(config: &Config, secret: Secret, who: &str, timeout: Duration) -> DialOptions {
+        use farrow_config::{Require as Required, Transport};
+        let fabric = &config.fabric;
+        DialOptions {
+            secret,
+            preference: match fabric.transport {
+                Transport::Auto => Preference::Auto,
+                Transport::Rdma => Preference::Rdma,
+                Transport::Shm => Preference::Shm,
+            },
+            require: match fabric.require {
+                Required::None => Require::None,
+                Required::Rdma => Require::Rdma,
+                Required::Shm => Require::Shm,
+            },
+            who: who.to_owned(),
+            timeout,
+            rdma: Rdma::new(
+                fabric.device.clone(),
+                fabric.chosen_port(),
+                fabric.chosen_gid_index(),
+                fabric.queue_depth,
+                fabric.inline,
+            ),
+        }
+    }
 }
 
 /// Why a node could not be reached, or did not do what it was asked.

@@ -4,10 +4,9 @@ use crate::store::{Counters, Failed, Look, NAP, Store, Stores, give_way};
 use crate::workload::key::Key;
 use anyhow::Context;
 use farrow_client::{
-    Cluster, Cost, DialOptions, Fabric, LocalClient, Meter, Options, Preference, PutRequest, Require, Secret,
-    Target, Value,
+    Cluster, Cost, DialOptions, Fabric, LocalClient, Meter, Options, PutRequest, Secret, Target, Value,
 };
-use farrow_config::{Config, Transport};
+use farrow_config::Config;
 use farrow_node::Embedded;
 use std::time::{Duration, Instant};
 
@@ -35,28 +34,7 @@ impl Farrow {
             ),
             false => None,
         };
-        let dial = DialOptions {
-            rdma: farrow_client::Rdma::new(
-                config.fabric.device.clone(),
-                config.fabric.chosen_port(),
-                config.fabric.chosen_gid_index(),
-                config.fabric.queue_depth,
-                config.fabric.inline,
-            ),
-            secret,
-            preference: match config.fabric.transport {
-                Transport::Auto => Preference::Auto,
-                Transport::Rdma => Preference::Rdma,
-                Transport::Shm => Preference::Shm,
-            },
-            require: match config.fabric.require {
-                farrow_config::Require::None => Require::None,
-                farrow_config::Require::Rdma => Require::Rdma,
-                farrow_config::Require::Shm => Require::Shm,
-            },
-            who: "farrow bench".to_owned(),
-            timeout: DIAL_TIMEOUT,
-        };
+        let dial = DialOptions::of(config, secret, "farrow bench", DIAL_TIMEOUT);
         let config = embedded.as_ref().map_or(config, Embedded::config);
         let cluster = Cluster::connect_through(&config.cluster.coordinators, &config.cluster.nodes, &dial)?;
         let client = &config.client;

@@ -1,6 +1,7 @@
 //! Processes that do not outlive the one that started them, however that ends.
 
 use anyhow::{Result, ensure};
+use clap::{Arg, ArgMatches, value_parser};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -12,7 +13,7 @@ use std::process::Command;
 ///
 /// # Errors
 /// The program cannot be executed, or `parent` is gone already.
-pub fn leash(
+fn leash(
     user: Option<(u32, Vec<OsString>)>,
     parent: u32,
     program: &OsString,
@@ -31,4 +32,32 @@ pub fn leash(
         "the parent is gone"
     );
     Err(Command::new(program).args(args).exec().into())
+}
+
+/// The hidden command `leash`, for programs that start processes on one: [`Launch::leash`](crate::Launch) names it.
+pub fn leash_command() -> clap::Command {
+    clap::Command::new("leash")
+        .hide(true)
+        .about("Become a program that ends with the process that started this one")
+        .arg(Arg::new("user").long("user").value_parser(value_parser!(u32)))
+        .arg(Arg::new("parent").required(true).value_parser(value_parser!(u32)))
+        .arg(
+            Arg::new("program")
+                .required(true)
+                .num_args(1..)
+                .trailing_var_arg(true)
+                .allow_hyphen_values(true)
+                .value_parser(value_parser!(OsString)),
+        )
+}
+
+/// Carries the command [`leash_command`] out.
+///
+/// # Errors
+/// As [`leash`].
+pub fn run_leash(matches: &ArgMatches) -> Result<Infallible> {
+    let user = matches.get_one("user").map(|user| (*user, vec!["leash".into()]));
+    let parent = *matches.get_one("parent").expect("required");
+    let program: Vec<OsString> = matches.get_many("program").expect("required").cloned().collect();
+    leash(user, parent, &program[0], &program[1..])
 }

@@ -22,7 +22,7 @@ pub use deployment::{CLUSTER, Deployment, Settings};
 pub use engine::{Crew, Event, NoCrew, Plan, Strike, run};
 pub use fault::Fault;
 pub use gaps::longest_gap;
-pub use leash::leash;
+pub use leash::{leash_command, run_leash};
 pub use process::{Launch, Process};
 pub use redundancy::{is_idle, missing};
 pub use watch::{Seen, Watch};

@@ -4,10 +4,8 @@ use crate::exit::{Exit, told};
 use crate::log;
 use anyhow::Result;
 use clap::{ArgMatches, Command};
-use farrow_client::{
-    Cluster, ClusterMap, ConnectError, DialOptions, LocalClient, Options, Preference, Require, Secret,
-};
-use farrow_config::{Config, Loaded, Origin, Transport};
+use farrow_client::{Cluster, ClusterMap, ConnectError, DialOptions, LocalClient, Options, Secret};
+use farrow_config::{Config, Loaded, Origin};
 use std::time::Duration;
 
 /// What a client needs of the configuration.
@@ -117,29 +115,8 @@ impl Reach {
 }
 
 fn dial_options(config: &Config, secret: Secret, purpose: &str) -> DialOptions {
-    use farrow_config::Require as Configured;
-    DialOptions {
-        rdma: farrow_client::Rdma::new(
-            config.fabric.device.clone(),
-            config.fabric.chosen_port(),
-            config.fabric.chosen_gid_index(),
-            config.fabric.queue_depth,
-            config.fabric.inline,
-        ),
-        secret,
-        preference: match config.fabric.transport {
-            Transport::Auto => Preference::Auto,
-            Transport::Rdma => Preference::Rdma,
-            Transport::Shm => Preference::Shm,
-        },
-        require: match config.fabric.require {
-            Configured::None => Require::None,
-            Configured::Rdma => Require::Rdma,
-            Configured::Shm => Require::Shm,
-        },
-        who: format!("farrow {purpose}"),
-        timeout: config.client.deadline.clamp(Duration::from_millis(500), Duration::from_secs(5)),
-    }
+    let timeout = config.client.deadline.clamp(Duration::from_millis(500), Duration::from_secs(5));
+    DialOptions::of(config, secret, &format!("farrow {purpose}"), timeout)
 }
 
 fn client_options(config: &Config) -> Options {

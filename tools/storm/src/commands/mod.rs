@@ -5,11 +5,10 @@ mod rage;
 
 use anyhow::Result;
 use clap::{Arg, ArgMatches, Command, value_parser};
-use farrow_client::{Cluster, DialOptions, LocalClient, Options, Preference, Require};
+use farrow_client::{Cluster, DialOptions, LocalClient, Options};
 use farrow_config::Config;
 use farrow_control::Secret;
 use farrow_storm::judge;
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -29,21 +28,7 @@ pub fn command() -> Command {
                     .help("Records"),
             ),
         )
-        .subcommand(
-            Command::new("leash")
-                .hide(true)
-                .about("Become a program that ends with the process that started this one")
-                .arg(Arg::new("user").long("user").value_parser(value_parser!(u32)))
-                .arg(Arg::new("parent").required(true).value_parser(value_parser!(u32)))
-                .arg(
-                    Arg::new("program")
-                        .required(true)
-                        .num_args(1..)
-                        .trailing_var_arg(true)
-                        .allow_hyphen_values(true)
-                        .value_parser(value_parser!(OsString)),
-                ),
-        )
+        .subcommand(farrow_chaos::leash_command())
 }
 
 pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
@@ -59,40 +44,14 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
             );
             Ok(ExitCode::SUCCESS)
         }
-        Some(("leash", matches)) => {
-            let user = matches.get_one("user").map(|user| (*user, vec!["leash".into()]));
-            let parent = *matches.get_one("parent").expect("required");
-            let program: Vec<OsString> = matches.get_many("program").expect("required").cloned().collect();
-            match farrow_chaos::leash(user, parent, &program[0], &program[1..])? {}
-        }
+        Some(("leash", matches)) => match farrow_chaos::run_leash(matches)? {},
         _ => unreachable!("clap asks for a subcommand"),
     }
 }
 
 /// How nodes are dialled.
 fn dial_options(config: &Config, secret: Secret) -> DialOptions {
-    DialOptions {
-        rdma: farrow_client::Rdma::new(
-            config.fabric.device.clone(),
-            config.fabric.chosen_port(),
-            config.fabric.chosen_gid_index(),
-            config.fabric.queue_depth,
-            config.fabric.inline,
-        ),
-        secret,
-        preference: match config.fabric.transport {
-            farrow_config::Transport::Auto => Preference::Auto,
-            farrow_config::Transport::Rdma => Preference::Rdma,
-            farrow_config::Transport::Shm => Preference::Shm,
-        },
-        require: match config.fabric.require {
-            farrow_config::Require::None => Require::None,
-            farrow_config::Require::Rdma => Require::Rdma,
-            farrow_config::Require::Shm => Require::Shm,
-        },
-        who: "farrow-storm".into(),
-        timeout: Duration::from_secs(5),
-    }
+    DialOptions::of(config, secret, "farrow-storm", Duration::from_secs(5))
 }
 
 /// A client of this thread.
