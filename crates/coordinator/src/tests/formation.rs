@@ -33,8 +33,7 @@ fn a_node_that_vanished_before_is_not_counted() {
     let mut world = World::new(settings(3, 2));
     world.start("a:1");
     world.start("b:1");
-    world.stop(0);
-    world.pass_until_lost();
+    world.lose(0);
     world.start("c:1");
     assert!(!world.it.state().is_formed());
     world.start("a:1");

@@ -54,8 +54,7 @@ fn a_coordinator_that_was_stopped_blames_nobody() {
     world.now = world.now + 10 * LEASE;
     world.tick();
     assert!((0..3).all(|n| !world.is_lost(n)));
-    world.stop(1);
-    world.pass_until_lost();
+    world.lose(1);
     assert!(world.is_lost(1), "they have a lease, and no more");
 }
 
@@ -146,8 +145,7 @@ fn a_node_that_most_clients_cannot_reach_is_deposed_when_its_lease_is_over() {
 fn a_node_that_a_home_needs_for_its_floor_is_not_deposed() {
     let mut world = World::formed(3, 3);
     world.pass(LEASE);
-    world.stop(2);
-    world.pass_until_lost();
+    world.lose(2);
     world.it.watch(world.now, P, "test").unwrap();
     assert_eq!(world.it.unreachable(world.now, P, NodeId(1)), Ok(Decision::Undecided));
     assert_eq!(world.it.unreachable(world.now, P, NodeId(2)), Ok(Decision::Deposing));

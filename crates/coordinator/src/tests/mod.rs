@@ -110,6 +110,12 @@ impl World {
         self.pass(LEASE + LEASE / 8);
     }
 
+    /// A node stops, and is passed over.
+    fn lose(&mut self, node: u16) {
+        self.stop(node);
+        self.pass_until_lost();
+    }
+
     fn tick(&mut self) {
         self.it.tick(self.now);
     }
@@ -195,8 +201,7 @@ pub(crate) fn formed_state() -> crate::State {
     let mut world = World::formed(3, 2);
     world.it.new_client(world.now, P).unwrap();
     world.pass(LEASE);
-    world.stop(1);
-    world.pass_until_lost();
+    world.lose(1);
     assert!(!world.it.state().orders.is_empty());
     world.it.state().clone()
 }

@@ -18,8 +18,7 @@ fn after_a_restart_everybody_has_a_whole_lease() {
 fn an_order_survives_and_its_closing_is_published_at_the_next_coordinator() {
     let mut world = World::formed(4, 3);
     world.pass(LEASE);
-    world.stop(1);
-    world.pass_until_lost();
+    world.lose(1);
     let (agent, order) = world.change().unwrap();
     let (epoch, _) = world.it.close(world.now, agent, &[order.id]).unwrap();
     world.restart();

@@ -6,8 +6,7 @@ fn lost_copies_come_back_on_a_spare() {
     let mut world = World::formed(3, 3);
     world.start("spare:1");
     world.pass(LEASE);
-    world.stop(0);
-    world.pass_until_lost();
+    world.lose(0);
     assert!(world.restores().is_empty(), "views change first");
     world.change_views();
     let restores = world.restores();
@@ -23,16 +22,14 @@ fn lost_copies_come_back_on_a_spare() {
 fn without_a_spare_they_are_spread_over_the_others() {
     let mut world = World::formed(5, 3);
     world.pass(LEASE);
-    world.stop(4);
-    world.pass_until_lost();
+    world.lose(4);
     world.change_views();
     let targets: std::collections::BTreeSet<_> = world.restores().iter().map(|(agent, _)| *agent).collect();
     assert!(targets.len() >= 3, "{targets:?}");
     world.restore_all();
     assert!((0..5).all(|h| world.members(h).len() == 3));
     // And the next one may go.
-    world.stop(3);
-    world.pass_until_lost();
+    world.lose(3);
     world.change_views();
     assert!((0..5).all(|h| world.home(h).is_open && world.members(h).len() >= 2));
 }
@@ -41,8 +38,7 @@ fn without_a_spare_they_are_spread_over_the_others() {
 fn it_is_said_why_nothing_can_be_restored() {
     let mut world = World::formed(3, 3);
     world.pass(LEASE);
-    world.stop(0);
-    world.pass_until_lost();
+    world.lose(0);
     world.change_views();
     assert!(world.restores().is_empty());
     let stuck = world.it.status(world.now, "").stuck;
@@ -70,8 +66,7 @@ fn the_most_exposed_homes_come_first() {
 fn one_freeze_at_a_time() {
     let mut world = World::formed(5, 3);
     world.pass(LEASE);
-    world.stop(4);
-    world.pass_until_lost();
+    world.lose(4);
     world.change_views();
     let [(a, first), (b, second), ..] = &world.restores()[..] else { panic!("too few") };
     let (epoch, _) = world.it.close(world.now, *a, &[first.id]).unwrap();
@@ -87,15 +82,13 @@ fn one_freeze_at_a_time() {
 fn a_loss_gives_a_freeze_up_and_the_change_of_view_opens_the_home() {
     let mut world = World::formed(5, 2);
     world.pass(LEASE);
-    world.stop(4);
-    world.pass_until_lost();
+    world.lose(4);
     world.change_views();
     let (agent, order) = world.restores()[0].clone();
     let Task::Restore { home, .. } = order.task else { panic!() };
     let (epoch, _) = world.it.close(world.now, agent, &[order.id]).unwrap();
     let victim = (0..4).find(|n| *n != agent.0 && !world.members(home.0).contains(n)).unwrap();
-    world.stop(victim);
-    world.pass_until_lost();
+    world.lose(victim);
     assert!(change_of(&world.change().unwrap().1).0.contains(&home.0));
     assert_eq!(world.it.publish(agent, &[order.id], epoch), Err(Denial::NotYours(order.id)));
     assert_eq!(world.it.close(world.now, agent, &[order.id]).unwrap_err(), Denial::Busy);
@@ -111,14 +104,12 @@ fn a_loss_gives_a_freeze_up_and_the_change_of_view_opens_the_home() {
 fn a_lost_target_is_replaced_and_what_it_closed_opens() {
     let mut world = World::formed(5, 3);
     world.pass(LEASE);
-    world.stop(4);
-    world.pass_until_lost();
+    world.lose(4);
     world.change_views();
     let (agent, order) = world.restores()[0].clone();
     let Task::Restore { home, .. } = order.task else { panic!() };
     world.it.close(world.now, agent, &[order.id]).unwrap();
-    world.stop(agent.0);
-    world.pass_until_lost();
+    world.lose(agent.0);
     assert_eq!(world.it.state().order(order.id), None);
     world.change_views();
     assert!(world.home(home.0).is_open);

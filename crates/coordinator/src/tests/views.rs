@@ -5,8 +5,7 @@ use farrow_control::coordination::Denial;
 fn a_lost_node_is_removed_from_all_its_homes_by_one_order() {
     let mut world = World::formed(5, 3);
     world.pass(LEASE);
-    world.stop(1);
-    world.pass_until_lost();
+    world.lose(1);
     let (agent, order) = world.change().unwrap();
     let (homes, deposed) = change_of(&order);
     assert_eq!(deposed, [1]);
@@ -30,13 +29,11 @@ fn a_lost_node_is_removed_from_all_its_homes_by_one_order() {
 fn a_loss_during_a_change_makes_another_order_of_it_that_names_both() {
     let mut world = World::formed(5, 3);
     world.pass(LEASE);
-    world.stop(1);
-    world.pass_until_lost();
+    world.lose(1);
     let (agent, order) = world.change().unwrap();
     let (epoch, _) = world.it.close(world.now, agent, &[order.id]).unwrap();
     let other = (0..5).find(|&n| n != 1 && n != agent.0).unwrap();
-    world.stop(other);
-    world.pass_until_lost();
+    world.lose(other);
     let (_, second) = world.change().unwrap();
     assert_ne!(second.id, order.id);
     let mut both = [1, other];
@@ -52,8 +49,7 @@ fn a_loss_during_a_change_makes_another_order_of_it_that_names_both() {
 fn an_agent_that_dies_is_replaced_under_another_attempt() {
     let mut world = World::formed(5, 3);
     world.pass(LEASE);
-    world.stop(1);
-    world.pass_until_lost();
+    world.lose(1);
     let (agent, order) = world.change().unwrap();
     let (epoch, _) = world.it.close(world.now, agent, &[order.id]).unwrap();
     world.stop(agent.0);
@@ -76,8 +72,7 @@ fn an_agent_that_dies_is_replaced_under_another_attempt() {
 fn an_agent_that_is_alive_and_never_opens_what_it_closed_is_relieved() {
     let mut world = World::formed(4, 3);
     world.pass(LEASE);
-    world.stop(1);
-    world.pass_until_lost();
+    world.lose(1);
     let (agent, order) = world.change().unwrap();
     world.it.close(world.now, agent, &[order.id]).unwrap();
     world.pass(63 * LEASE);
@@ -93,8 +88,7 @@ fn a_node_is_told_of_its_orders_once_and_of_maps_that_it_has_not() {
     assert_eq!(world.it.news_for_node(NodeId(0), Epoch(1), false), Ok(None));
     let first = world.it.news_for_node(NodeId(0), Epoch(0), false).unwrap().unwrap();
     assert_eq!(first.map.unwrap().epoch, Epoch(1));
-    world.stop(2);
-    world.pass_until_lost();
+    world.lose(2);
     let (agent, order) = world.change().unwrap();
     let epoch = world.epoch();
     let news = world.it.news_for_node(agent, epoch, false).unwrap().unwrap();
