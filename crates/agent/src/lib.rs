@@ -16,11 +16,13 @@
 mod change;
 mod error;
 mod field;
+mod orders;
 mod recover;
 mod restore;
 
 pub use change::change_view;
 pub use error::AgentError;
 pub use field::Field;
+pub use orders::Orders;
 pub use recover::recover;
 pub use restore::Restores;

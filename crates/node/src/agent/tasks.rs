@@ -1,57 +1,38 @@
-//! The orders that this node has, and how far it is with them.
+//! The orders that this node has, for the threads that carry them out.
 
-use farrow_control::coordination::{Order, OrderId, Progress};
-use std::collections::{BTreeMap, BTreeSet};
+use farrow_agent::Orders;
+use farrow_control::coordination::{Order, Progress};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Orders as the coordinator told them last. Thread-safe.
+/// [`Orders`], and waiting for them. Thread-safe.
 #[derive(Debug, Default)]
 pub(crate) struct Tasks {
-    state: Mutex<State>,
+    orders: Mutex<Orders>,
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    orders: Vec<Order>,
-    progress: BTreeMap<OrderId, Progress>,
-    /// Done or given up here; the coordinator may not know yet.
-    finished: BTreeSet<(OrderId, u32)>,
-}
-
 impl Tasks {
-    /// All orders that there are now.
+    /// As [`Orders::set`]; whoever waits is woken.
     pub(crate) fn set(&self, orders: Vec<Order>) {
-        let mut state = self.state();
-        if state.orders == orders {
-            return;
+        if self.orders().set(orders) {
+            self.changed.notify_all();
         }
-        let is_there = |id: OrderId| orders.iter().any(|order| order.id == id);
-        state.progress.retain(|id, _| is_there(*id));
-        state.finished.retain(|(id, _)| is_there(*id));
-        state.orders = orders;
-        self.changed.notify_all();
     }
 
-    /// For the next renewal: every order that is known here.
+    /// As [`Orders::progress`].
     pub(crate) fn progress(&self) -> Vec<Progress> {
-        let state = self.state();
-        let of = |order: &Order| {
-            let none = Progress { order: order.id, done: 0, total: 0 };
-            state.progress.get(&order.id).copied().unwrap_or(none)
-        };
-        state.orders.iter().map(of).collect()
+        self.orders().progress()
     }
 
-    /// How far an order is.
+    /// As [`Orders::note`].
     pub(crate) fn note(&self, progress: Progress) {
-        self.state().progress.insert(progress.order, progress);
+        self.orders().note(progress);
     }
 
-    /// An order needs nothing more from here.
+    /// As [`Orders::finish`].
     pub(crate) fn finish(&self, order: &Order) {
-        self.state().finished.insert((order.id, order.attempt));
+        self.orders().finish(order);
     }
 
     /// The first order of a kind, waiting for one at most so long.
@@ -61,24 +42,21 @@ impl Tasks {
 
     /// All orders of a kind, waiting for the first at most so long.
     pub(crate) fn wait_for(&self, at_most: Duration, is_mine: impl Fn(&Order) -> bool) -> Vec<Order> {
-        let waiting = |state: &State| -> Vec<Order> {
-            let is_open = |order: &&Order| !state.finished.contains(&(order.id, order.attempt));
-            state.orders.iter().filter(|order| is_mine(order)).filter(is_open).cloned().collect()
-        };
-        let waited = self.changed.wait_timeout_while(self.state(), at_most, |s| waiting(s).is_empty());
-        waiting(&waited.unwrap_or_else(PoisonError::into_inner).0)
+        let is_idle = |orders: &mut Orders| orders.waiting(&is_mine).is_empty();
+        let waited = self.changed.wait_timeout_while(self.orders(), at_most, is_idle);
+        waited.unwrap_or_else(PoisonError::into_inner).0.waiting(&is_mine)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn orders(&self) -> MutexGuard<'_, Orders> {
         // Each change is one step; a panic leaves none half done.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use farrow_control::coordination::Task;
+    use farrow_control::coordination::{OrderId, Task};
     use farrow_layout::ClientId;
 
     fn order(id: u64, attempt: u32) -> Order {
