@@ -254,6 +254,8 @@ schema! {
         memory: u64 = Kind::Size { min: MIB, max: 64 * TIB }, "1GiB", "64GiB";
         /// Huge pages behind that memory: auto falls back to small pages and says so.
         hugepages: Hugepages = Kind::Choice(Hugepages::NAMES), "auto", "require";
+        /// Take all of that memory at the start; otherwise each page when it is first written, by whoever writes it.
+        populate: bool = Kind::Bool, "true", "false";
         /// File on tmpfs or hugetlbfs to hold that memory instead of an anonymous one; it outlives the daemon.
         memory_file: Option<PathBuf> = Kind::OptionalText, "", "/dev/shm/farrow.mem";
         /// Format node.memory_file anew at the start; everything in it is lost.

@@ -26,6 +26,7 @@ mod fabric;
 mod host;
 mod link;
 mod liveness;
+mod mapped;
 mod memory;
 mod page;
 mod pass;

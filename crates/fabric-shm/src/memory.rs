@@ -1,5 +1,6 @@
 //! The memory of a node: anonymous, or a file that outlives the daemon; on huge pages where there are some.
 
+use crate::mapped::Mapped;
 use crate::system::{Available, HugepagePool, available};
 use farrow_fabric::{Mapping, MappingError};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,7 +11,14 @@ use rustix::fs::{
 use rustix::io::Errno;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+/// Bytes that a thread takes the pages of at a time: a huge page of the largest common size would be one part.
+const POPULATED_AT_ONCE: usize = 64 << 20;
+/// Threads that take pages: more get in each other's way in the kernel.
+const MOST_POPULATING: usize = 8;
 
 /// A node's memory, mapped, behind a descriptor that can be passed to clients of this host.
 #[derive(Debug)]
@@ -159,7 +167,7 @@ impl NodeMemory {
 
     fn anonymous(len: u64, flags: MemfdFlags, pages: Pages) -> Result<NodeMemory, MemoryError> {
         let file = sealed_file("farrow-memory", len, flags).map_err(system("create a memory file"))?;
-        let mapping = Arc::new(Mapping::shared(&file, len as usize)?);
+        let mapping = Mapped::shared(&file, len as usize)?;
         Ok(NodeMemory { file, mapping, pages, is_kept: false, _lock: None })
     }
 
@@ -192,9 +200,61 @@ impl NodeMemory {
             return Err(MemoryError::OtherLength { path: path.into(), found, asked: len });
         }
         fallocate(&file, FallocateFlags::empty(), 0, len).map_err(system("allocate the bytes of"))?;
-        let mapping = Arc::new(Mapping::shared(&file, len as usize)?);
+        let mapping = Mapped::shared(&file, len as usize)?;
         let pages = home.pages(path, len);
         Ok(NodeMemory { file, mapping, pages, is_kept, _lock: Some(lock) })
+    }
+
+    /// Takes all pages now, by several threads, so that the first to touch one does not wait for it, nor dies for want of it.
+    ///
+    /// `progress` is told how many bytes are there, after each part, by whichever thread took it.
+    ///
+    /// # Errors
+    /// The machine or the control group has not as many.
+    pub fn populate(&self, progress: impl Fn(u64) + Sync) -> Result<(), MemoryError> {
+        let (len, part) = (self.mapping.len(), POPULATED_AT_ONCE);
+        let (next, done, failed) = (AtomicUsize::new(0), AtomicU64::new(0), Mutex::new(None));
+        let threads = thread::available_parallelism().map_or(1, |n| n.get().min(MOST_POPULATING));
+        thread::scope(|scope| {
+            for _ in 0..threads.min(len.div_ceil(part)) {
+                scope.spawn(|| {
+                    loop {
+                        let at = next.fetch_add(part, Ordering::Relaxed);
+                        if at >= len {
+                            return;
+                        }
+                        let part = part.min(len - at);
+                        if let Err(error) = self.populate_part(at, part) {
+                            next.store(len, Ordering::Relaxed);
+                            *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                            return;
+                        }
+                        progress(done.fetch_add(part as u64, Ordering::Relaxed) + part as u64);
+                    }
+                });
+            }
+        });
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            None => Ok(()),
+            Some(Errno::NOMEM | Errno::FAULT) => {
+                let Available { bytes, limited_by } = available()
+                    .unwrap_or(Available { bytes: 0, limited_by: "the size of its file system".into() });
+                Err(MemoryError::TooLittle { asked: self.len(), available: bytes, limited_by })
+            }
+            Some(error) => Err(system("take the pages of the memory")(error)),
+        }
+    }
+
+    fn populate_part(&self, at: usize, len: usize) -> Result<(), Errno> {
+        match self.mapping.populate(at, len) {
+            Err(Errno::INVAL) => {
+                for page in (at..at + len).step_by(rustix::param::page_size()) {
+                    self.mapping.word(page).fetch_or(0, Ordering::Relaxed);
+                }
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// The descriptor to pass to clients.
@@ -332,6 +392,21 @@ mod tests {
         assert_eq!(ftruncate(memory.fd(), 4096), Err(Errno::PERM));
         assert_eq!(ftruncate(memory.fd(), 16384), Err(Errno::PERM));
         assert!(memory.pages().note.contains("huge pages are turned off"), "{}", memory.pages().note);
+    }
+
+    #[test]
+    fn all_pages_are_taken_at_once_when_asked_for() {
+        let memory = NodeMemory::create(POPULATED_AT_ONCE as u64 + 4096, Hugepages::Off).unwrap();
+        let pages = || fstat(memory.fd()).unwrap().st_blocks as u64 * 512;
+        assert_eq!(pages(), 0);
+        let most = AtomicU64::new(0);
+        memory
+            .populate(|done| {
+                most.fetch_max(done, Ordering::Relaxed);
+            })
+            .unwrap();
+        assert_eq!(pages(), memory.len());
+        assert_eq!(most.into_inner(), memory.len());
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use crate::Pinned;
 use rustix::fd::AsFd;
-use rustix::mm::{MapFlags, ProtFlags};
+use rustix::io::Errno;
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 
@@ -35,9 +36,9 @@ impl Mapping {
     /// # Errors
     /// The system's. A file that is later cut shorter makes access die with SIGBUS: seal memory files against shrinking.
     pub fn shared(file: impl AsFd, len: usize) -> Result<Mapping, MappingError> {
-        let error = |source: rustix::io::Errno| MappingError { len, source: source.into() };
+        let error = |source: Errno| MappingError { len, source: source.into() };
         if len == 0 {
-            return Err(error(rustix::io::Errno::INVAL));
+            return Err(error(Errno::INVAL));
         }
         // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing of ours.
         let base = unsafe {
@@ -62,6 +63,17 @@ impl Mapping {
     /// Never: empty mappings are refused.
     pub fn is_empty(&self) -> bool {
         false
+    }
+
+    /// Brings the pages of `len` bytes at `at` into memory, and into this process, as if each had been written. What they hold stays.
+    /// Both are multiples of the page's size, or `len` reaches to the end.
+    ///
+    /// # Errors
+    /// There is no memory for them; some may be there nevertheless. [`Errno::INVAL`] by a kernel before 5.14.
+    pub fn populate(&self, at: usize, len: usize) -> Result<(), Errno> {
+        self.check(at, len);
+        // SAFETY: the range is in our mapping (checked); the advice changes no byte of it.
+        unsafe { madvise(self.base.as_ptr().add(at).cast(), len, Advice::LinuxPopulateWrite) }
     }
 
     /// The first byte, for registering the mapping with a device. Not for access.
@@ -223,6 +235,17 @@ mod tests {
         a.word(8).store(7, Ordering::Release);
         assert_eq!(b.word(8).fetch_add(1, Ordering::SeqCst), 7);
         assert_eq!(a.word(8).load(Ordering::Acquire), 8);
+    }
+
+    #[test]
+    fn pages_come_with_what_they_hold() {
+        let m = mapping(3 * 4096);
+        m.copy_in(4096, b"kept");
+        m.populate(4096, 2 * 4096).unwrap();
+        let mut bytes = [0; 4];
+        m.copy_out(4096, &mut bytes);
+        assert_eq!(&bytes, b"kept");
+        assert_eq!(m.populate(8, 4096), Err(Errno::INVAL));
     }
 
     #[test]

@@ -9,13 +9,20 @@ use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Between two words about the memory that is being taken.
+const SAY_EVERY: Duration = Duration::from_secs(2);
 
 /// Makes the memory that `config` asks for, for the member `node` of a static cluster. It is zeroed.
 ///
 /// # Errors
 /// There is not enough; or the memory file holds something, and may not be formatted anew.
 pub(crate) fn make(config: &Node, map: &ClusterMap, node: NodeId) -> Result<NodeMemory, StartError> {
-    make_unless(config, |path| describe(path, config.memory, map, node))
+    let memory = make_unless(config, |path| describe(path, config.memory, map, node))?;
+    populate(config, &memory)?;
+    Ok(memory)
 }
 
 /// As [`make`], before it is known what the node will be.
@@ -23,11 +30,29 @@ pub(crate) fn make(config: &Node, map: &ClusterMap, node: NodeId) -> Result<Node
 /// # Errors
 /// As [`make`].
 pub(crate) fn make_blank(config: &Node) -> Result<NodeMemory, StartError> {
-    make_unless(config, |_| {
+    let memory = make_unless(config, |_| {
         Ok("holds memory of an earlier run; a coordinated cluster has copied what it needs of it. Start with \
             node.reformat = true to use the file again"
             .into())
-    })
+    })?;
+    populate(config, &memory)?;
+    Ok(memory)
+}
+
+fn populate(config: &Node, memory: &NodeMemory) -> Result<(), StartError> {
+    if !config.populate {
+        return Ok(());
+    }
+    // Hundreds of gigabytes take minutes, and whoever waits wants to see that it goes on.
+    let said = Mutex::new(Instant::now());
+    memory.populate(|done| {
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.elapsed() >= SAY_EVERY {
+            *said = Instant::now();
+            tracing::info!(percent = done * 100 / memory.len(), "taking the memory (node.populate)");
+        }
+    })?;
+    Ok(())
 }
 
 fn make_unless(

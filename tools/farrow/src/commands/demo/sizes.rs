@@ -60,6 +60,8 @@ pub fn fit(
         return Err(told(Exit::Other, why));
     }
     config.node.memory = wanted.min(affordable).next_multiple_of(1 << 20);
+    // It is far more than most tours use, and whoever tries something does not want to wait for it.
+    config.node.populate = false;
     Ok(())
 }
 
