@@ -13,6 +13,7 @@ use farrow_protocol::{Events, make_alike};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
+use std::time::Duration;
 
 /// Bytes that may be copied while the homes of one freeze are closed, beyond the first home: writers wait for them.
 const FREEZE_BUDGET: u64 = 32 << 20;
@@ -20,10 +21,17 @@ const FREEZE_BUDGET: u64 = 32 << 20;
 /// must not keep a home exposed for ever.
 const MOST_PASSES: u32 = 8;
 
+/// Between two attempts that brought nothing, at first. Others freeze homes, and have done so before long.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// Between two attempts that brought nothing, however many there were: a node may be gone, and its successor on the way.
+const LONGEST_PAUSE: Duration = Duration::from_millis(64);
+
 /// All restores that are going on here.
 #[derive(Default)]
 pub struct Restores {
     running: BTreeMap<OrderId, Restore>,
+    /// How long to wait before the next attempt.
+    pause: Duration,
 }
 
 struct Restore {
@@ -45,6 +53,11 @@ impl Restores {
         !self.running.is_empty()
     }
 
+    /// How long to wait before the next [`Restores::work`]: nothing as long as it gets on.
+    pub fn pause(&self) -> Duration {
+        self.pause
+    }
+
     /// Goes on with `orders`, which are all that there are, for a while: a pass over the blocks of each, and a freeze of those that
     /// are ready. Answers which are done, or are to be given up since they are somebody else's.
     pub async fn work<F: Fabric>(
@@ -60,6 +73,8 @@ impl Restores {
                 self.running.entry(order.id).or_insert_with(|| Restore::new(order, home, target, pace));
             }
         }
+        let done = |running: &BTreeMap<OrderId, Restore>| running.values().map(|it| it.done).sum::<u64>();
+        let before = done(&self.running);
         for restore in self.running.values_mut() {
             if let Err(error) = restore.copy(field).await {
                 tracing::debug!(order = %restore.order.id, home = %restore.home, %error, "a copy was interrupted");
@@ -67,15 +82,30 @@ impl Restores {
             }
         }
         let ready = self.ready();
-        if ready.is_empty() {
-            return Vec::new();
-        }
-        match self.freeze(field, events, &ready).await {
-            Ok(()) => self.end(&ready),
+        let ended = match ready.is_empty() {
+            true => Vec::new(),
+            false => self.freeze_or_say_why(field, events, &ready).await,
+        };
+        let is_getting_on = !ended.is_empty() || done(&self.running) > before;
+        self.pause = match is_getting_on {
+            true => Duration::ZERO,
+            false => (2 * self.pause).clamp(FIRST_PAUSE, LONGEST_PAUSE),
+        };
+        ended
+    }
+
+    async fn freeze_or_say_why<F: Fabric>(
+        &mut self,
+        field: &impl Field<F>,
+        events: &Events,
+        ready: &[OrderId],
+    ) -> Vec<Order> {
+        match self.freeze(field, events, ready).await {
+            Ok(()) => self.end(ready),
             Err(error) if error.is_busy() => Vec::new(),
             Err(error) => {
                 tracing::info!(%error, "a freeze was given up; it is tried again");
-                for id in &ready {
+                for id in ready {
                     if let Some(restore) = self.running.get_mut(id) {
                         restore.left = None;
                     }
@@ -167,7 +197,7 @@ impl Restore {
         let (fabric, meter) = (field.fabric(), Meter::new());
         let (order, before, copied) = (self.order.id, self.done, Cell::new(0));
         let expected = frozen_bytes(fabric, &meter, &source, &self.copied).await?;
-        let pass = {
+        let passed = {
             let copy = copy_sealed(fabric, &meter, &source, &target, &mut self.copied, &self.pace, &copied);
             let mut copy = std::pin::pin!(copy);
             poll_fn(|cx| {
@@ -176,9 +206,11 @@ impl Restore {
                 field.note(Progress { order, done, total: before + expected.max(copied.get()) });
                 polled
             })
-            .await?
+            .await
         };
-        self.done += pass.copied;
+        // What came before an interruption came.
+        self.done += copied.get();
+        let pass = passed?;
         self.passes += 1;
         if pass.copied == 0 || self.passes >= MOST_PASSES {
             self.left = Some(frozen_bytes(fabric, &meter, &source, &self.copied).await?);

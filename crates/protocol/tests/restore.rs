@@ -113,7 +113,8 @@ fn a_cap_is_kept() {
     let copy = copy_sealed(&fabric, &meter, &source, &target, &mut copied, &pace, &progress);
     block_on(&fabric, copy).unwrap();
     assert_eq!(progress.get(), (A_CLIENT + 1) * EXTENT);
-    assert!(fabric.now() >= begin + Duration::from_millis(100));
+    // What a late timer lost may be made up for, but for no more than two milliseconds.
+    assert!(fabric.now() >= begin + Duration::from_millis(98));
 }
 
 #[test]

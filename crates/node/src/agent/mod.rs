@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// Between two attempts at an order that failed.
 const PAUSE: Duration = Duration::from_millis(10);
+/// Of the thread that copies, beside the daemon's others and the clients of this host.
+const BACKGROUND_NICE: i32 = 10;
 /// How long to sleep when there is nothing to do.
 const IDLE: Duration = Duration::from_millis(200);
 
@@ -43,8 +45,12 @@ pub(crate) fn urgent(ground: &Ground, tasks: &Tasks, ending: &Ending) {
 pub(crate) fn background(ground: &Ground, tasks: &Tasks, ending: &Ending) {
     let events = Events::default();
     let mut restores = Restores::default();
+    // Copies are not worth a client's waiting for a core.
+    if let Err(error) = rustix::process::nice(BACKGROUND_NICE) {
+        tracing::debug!(%error, "restoring redundancy at the priority of everything else");
+    }
     while !ending.is_told() {
-        let wait = if restores.is_busy() { PAUSE } else { IDLE };
+        let wait = if restores.is_busy() { Duration::ZERO } else { IDLE };
         let orders = tasks.wait_for(wait, |order| !matches!(order.task, Task::ChangeView { .. }));
         for order in &orders {
             if let Task::RecoverClient { client } = order.task {
@@ -57,7 +63,7 @@ pub(crate) fn background(ground: &Ground, tasks: &Tasks, ending: &Ending) {
         let ended = block_on(ground.fabric(), restores.work(ground, &events, &orders));
         ended.iter().for_each(|order| tasks.finish(order));
         if restores.is_busy() {
-            thread::sleep(PAUSE);
+            thread::sleep(restores.pause());
         }
     }
 }

@@ -3,6 +3,9 @@
 use farrow_fabric::{Fabric, Nanos};
 use std::cell::Cell;
 
+/// Time that may be made up for when a sleep ended late: timers are coarse beside the pieces that they part.
+const LATE: u64 = 2_000_000;
+
 /// Bytes a second, shared by all copies that are made under it.
 #[derive(Debug)]
 pub struct Pace {
@@ -22,12 +25,12 @@ impl Pace {
         Pace::of(0)
     }
 
-    /// Waits until `bytes` more may be copied. Time that nobody used is not made up for.
+    /// Waits until `bytes` more may be copied. Time that nobody used is not made up for, but for two milliseconds.
     pub async fn wait<F: Fabric>(&self, fabric: &F, bytes: u64) {
         if self.bytes_per_second == 0 {
             return;
         }
-        let begin = self.next.get().max(fabric.now());
+        let begin = self.next.get().max(Nanos(fabric.now().0.saturating_sub(LATE)));
         let takes = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second);
         self.next.set(Nanos(begin.0.saturating_add(u64::try_from(takes).unwrap_or(u64::MAX))));
         if begin > fabric.now() {
