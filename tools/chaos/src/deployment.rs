@@ -42,6 +42,8 @@ pub struct Settings {
     pub memory: String,
     /// Keys to lay the index out for.
     pub max_keys: u64,
+    /// Bytes a second that each order to restore may copy; 0 is no cap.
+    pub restore_bandwidth: u64,
     /// Whether there is a network of its own ([`net::make`]): nodes run as users of their own then.
     pub is_partitioned: bool,
 }
@@ -208,6 +210,7 @@ impl Deployment {
         flag("--cluster-policy", format!("replicate:{}", settings.copies));
         flag("--cluster-max-keys", settings.max_keys.to_string());
         flag("--cluster-homes-per-node", "1".to_owned());
+        flag("--coordinator-restore-bandwidth", settings.restore_bandwidth.to_string());
         let (name, program) = (format!("coordinator-{number}"), settings.farrow.clone().into());
         self.coordinators[number].process = Some(self.launch.start(&name, &program, &args)?);
         Ok(())

@@ -21,6 +21,7 @@ fn deploy(dir: &Path) -> Deployment {
         lease: Duration::from_millis(500),
         memory: "96MiB".into(),
         max_keys: 2_000,
+        restore_bandwidth: 1 << 30,
         is_partitioned: false,
     };
     let leash = vec![env!("CARGO_BIN_EXE_farrow").into(), "leash".into()];

@@ -7,6 +7,7 @@
 
 pub mod chaos;
 mod judge;
+pub mod restore;
 mod storm;
 
 pub use farrow_chaos::now_ns;

@@ -48,16 +48,7 @@ impl Storm {
     }
 
     pub(crate) fn value(&self, id: ValueId) -> Vec<u8> {
-        let mut value = id.0.to_le_bytes().to_vec();
-        // The rest of the value repeats the number, so that bytes of two values never mix unseen.
-        value.resize_with(self.value_len.max(8), {
-            let mut i = 0;
-            move || {
-                i += 1;
-                id.0.to_le_bytes()[i % 8]
-            }
-        });
-        value
+        filler(self.value_len, id.0)
     }
 
     pub(crate) fn read(&self, value: &Value) -> ValueId {
@@ -66,6 +57,12 @@ impl Storm {
         assert_eq!(bytes, self.value(id), "the bytes of two values are mixed");
         id
     }
+}
+
+/// A value of `len` bytes, at least 8. All of it repeats `number`, so that bytes of two values never mix unseen.
+pub(crate) fn filler(len: usize, number: u64) -> Vec<u8> {
+    let bytes = number.to_le_bytes();
+    (0..len.max(8)).map(|i| bytes[i % 8]).collect()
 }
 
 /// Runs one client's part of the storm and writes down every call before it is made, so that a killed client leaves an

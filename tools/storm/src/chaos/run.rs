@@ -58,6 +58,10 @@ pub struct Chaos {
 pub struct Outcome {
     /// Where choices came from.
     pub seed: u64,
+    /// Nodes that the cluster formed of.
+    pub nodes: usize,
+    /// What clients did, as on a command line.
+    pub mix: String,
     /// What faults cost.
     pub matrix: Matrix,
     /// Keys that were written to.
@@ -164,6 +168,8 @@ pub fn run(chaos: &Chaos, connect: Connect<'_>, say: &mut dyn FnMut(String)) -> 
     let (errors, examples) = sum(&tallies);
     Ok(Outcome {
         seed: chaos.seed,
+        nodes: chaos.settings.nodes,
+        mix: chaos.mix.to_string(),
         matrix,
         keys: report.keys,
         operations: report.operations,

@@ -5,10 +5,10 @@ use anyhow::{Context, Result, ensure};
 use clap::{Arg, ArgMatches, value_parser};
 use farrow_chaos::{Fault, Settings, net};
 use farrow_config::Config;
-use farrow_storm::chaos::{Chaos, Mix, Outcome, run as run_chaos};
+use farrow_storm::chaos::{Chaos, Mix, Outcome, Summary, run as run_chaos};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -22,6 +22,7 @@ Examples:
   farrow-storm chaos --nodes 5 --spares 2 --only node-kill,pair-kill
   farrow-storm chaos --only coordinator-kill --lease 1s --json
   farrow-storm chaos --partitions --only node-cut,coordinator-cut
+  farrow-storm chaos --apart --nodes 3,5 --mix a,b     four runs, and one table of them all
 
 Starts a coordinator, nodes and clients as processes of their own, and kills, stops and
 restarts them at random, never more copies at once than may be lost: after a fault that
@@ -60,7 +61,11 @@ pub fn command() -> clap::Command {
                 .value_parser(value_parser!(f64))
                 .help("How long faults are begun"),
         )
-        .arg(number("nodes", "3", 1..=32).help("Nodes that the cluster forms of"))
+        .arg(
+            number("nodes", "3", 1..=32)
+                .value_delimiter(',')
+                .help("Nodes that the cluster forms of; several numbers are several runs"),
+        )
         .arg(number("spares", "1", 0..=16).help("Nodes beyond those"))
         .arg(number("copies", "3", 1..=8).help("Copies of everything"))
         .arg(number("clients", "4", 1..=64).help("Client processes"))
@@ -68,8 +73,9 @@ pub fn command() -> clap::Command {
             flag("mix")
                 .value_name("MIX")
                 .default_value("a")
+                .value_delimiter(',')
                 .value_parser(value_parser!(Mix))
-                .help("What clients do: a is half reads, b is 95 % reads"),
+                .help("What clients do: a is half reads, b is 95 % reads; several are several runs"),
         )
         .arg(
             flag("rate")
@@ -105,12 +111,7 @@ pub fn command() -> clap::Command {
         )
         .arg(flag("namespaced").num_args(0).hide(true).help("This process has a network of its own"))
         .arg(flag("apart").num_args(0).help("One fault at a time, each mended before the next"))
-        .arg(
-            flag("farrow")
-                .value_name("FILE")
-                .value_parser(value_parser!(PathBuf))
-                .help("The farrow program [default: the one beside this]"),
-        )
+        .arg(super::farrow_flag())
         .arg(
             flag("dir")
                 .value_name("DIR")
@@ -141,35 +142,34 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
         }
         None => temporary.path().to_owned(),
     };
-    let chaos = chaos(matches, dir)?;
-    let connect = |coordinators: &[String], secret: &farrow_control::Secret| {
-        let mut config = Config::default();
-        config.cluster.coordinators = coordinators.to_vec();
-        config.client.deadline = Duration::from_secs(5);
-        let options = super::dial_options(&config, secret.clone());
-        Ok((super::connect(&config, &options)?, options))
-    };
     let mut say = |line: String| {
         if !is_json {
             println!("{line}");
         }
     };
-    match run_chaos(&chaos, &connect, &mut say) {
-        Ok(outcome) => {
-            if is_json {
-                println!("{}", serde_json::to_string_pretty(&outcome)?);
-            } else {
-                print(&outcome);
+    let mut outcomes = Vec::new();
+    for chaos in plans(matches, &dir)? {
+        std::fs::create_dir_all(&chaos.dir)?;
+        match run_chaos(&chaos, &super::connect_to, &mut say) {
+            Ok(outcome) => {
+                say(in_words(&outcome));
+                outcomes.push(outcome);
             }
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(error) => {
-            let dir = if matches.contains_id("dir") { chaos.dir.clone() } else { temporary.keep() };
-            eprintln!("farrow-storm: seed {}: {error:#}", chaos.seed);
-            eprintln!("records and logs are in {}", dir.display());
-            Ok(ExitCode::FAILURE)
+            Err(error) => {
+                let _kept = temporary.keep();
+                eprintln!("farrow-storm: seed {}: {error:#}", chaos.seed);
+                eprintln!("records and logs are in {}", chaos.dir.display());
+                return Ok(ExitCode::FAILURE);
+            }
         }
     }
+    match &outcomes[..] {
+        [one] if is_json => println!("{}", serde_json::to_string_pretty(one)?),
+        all if is_json => println!("{}", serde_json::to_string_pretty(all)?),
+        [_] => {}
+        all => println!("{}", Summary(all)),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Becomes this program once more, in a network of its own.
@@ -187,18 +187,32 @@ fn into_namespace() -> ExitCode {
     ExitCode::from(SKIPPED)
 }
 
+/// A run for each number of nodes and each mix, in directories of their own where there are several.
+fn plans(matches: &ArgMatches, dir: &Path) -> Result<Vec<Chaos>> {
+    let nodes: Vec<u64> = matches.get_many("nodes").expect("it has a default").copied().collect();
+    let mixes: Vec<Mix> = matches.get_many("mix").expect("it has a default").copied().collect();
+    let one = chaos(matches, dir.to_owned())?;
+    let each = nodes.iter().flat_map(|nodes| mixes.iter().map(move |mix| (*nodes as usize, *mix)));
+    let plan = |(index, (nodes, mix)): (usize, (usize, Mix))| {
+        ensure!(one.settings.copies <= nodes, "--copies {} needs as many nodes", one.settings.copies);
+        let mut plan = Chaos { mix, seed: one.seed.wrapping_add(index as u64), ..one.clone() };
+        plan.settings.nodes = nodes;
+        if each.clone().count() > 1 {
+            plan.dir = dir.join(format!("{nodes}-nodes-mix-{mix}"));
+        }
+        Ok(plan)
+    };
+    each.clone().enumerate().map(plan).collect()
+}
+
 fn chaos(matches: &ArgMatches, dir: PathBuf) -> Result<Chaos> {
     let number = |name: &str| *matches.get_one::<u64>(name).expect("it has a default");
-    let mut program = std::env::current_exe().context("cannot find out where this program lies")?;
-    let farrow = matches.get_one::<PathBuf>("farrow").cloned();
-    let farrow = farrow.unwrap_or_else(|| program.with_file_name("farrow"));
-    ensure!(farrow.exists(), "{} is not there: build it, or say --farrow FILE", farrow.display());
+    let (mut program, mut farrow) = super::programs(matches)?;
     let of_clock = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as u64);
     let seconds = *matches.get_one::<f64>("seconds").expect("it has a default");
     ensure!((0.1..=86_400.0).contains(&seconds), "--seconds {seconds}: say a number from 0.1 to 86400");
     let rate = *matches.get_one::<f64>("rate").expect("it has a default");
     ensure!((1.0..=1e6).contains(&rate), "--rate {rate}: say a number from 1 to 1000000");
-    let mut farrow = std::path::absolute(farrow)?;
     if matches.get_flag("partitions") {
         // Nodes run as other users, who see neither our directory nor, perhaps, where the program lies.
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o711))?;
@@ -210,7 +224,6 @@ fn chaos(matches: &ArgMatches, dir: PathBuf) -> Result<Chaos> {
         std::fs::set_permissions(&copy_of_this, std::fs::Permissions::from_mode(0o755))?;
         (farrow, program) = (copy, copy_of_this);
     }
-    ensure!(number("copies") <= number("nodes"), "--copies {} needs as many nodes", number("copies"));
     Ok(Chaos {
         settings: Settings {
             farrow,
@@ -222,6 +235,7 @@ fn chaos(matches: &ArgMatches, dir: PathBuf) -> Result<Chaos> {
             memory: matches.get_one::<String>("memory").expect("it has a default").clone(),
             // Fresh keys every two seconds, and room for as many again.
             max_keys: number("keys") * (seconds as u64 + 10),
+            restore_bandwidth: Config::default().coordinator.restore_bandwidth,
             is_partitioned: matches.get_flag("partitions"),
         },
         program: program.into(),
@@ -241,18 +255,20 @@ fn chaos(matches: &ArgMatches, dir: PathBuf) -> Result<Chaos> {
     })
 }
 
-fn print(outcome: &Outcome) {
-    println!(
-        "linearizable: {} operations on {} keys, {} with unknown outcome; {} certain writes, none lost",
-        outcome.operations, outcome.keys, outcome.unknown, outcome.certain_writes
-    );
+fn in_words(outcome: &Outcome) -> String {
     let errors: Vec<_> = outcome.errors.iter().map(|(label, n)| format!("{n} {label}")).collect();
-    println!(
-        "failed without effect: {}; nodes passed over though alive: {}",
+    let mut text = format!(
+        "linearizable: {} operations on {} keys, {} with unknown outcome; {} certain writes, none lost\n\
+         failed without effect: {}; nodes passed over though alive: {}",
+        outcome.operations,
+        outcome.keys,
+        outcome.unknown,
+        outcome.certain_writes,
         if errors.is_empty() { "none".to_owned() } else { errors.join(", ") },
         outcome.passed_over
     );
     for example in &outcome.examples {
-        println!("  for example: {example}");
+        text += &format!("\n  for example: {example}");
     }
+    text
 }

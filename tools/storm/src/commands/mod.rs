@@ -2,8 +2,9 @@
 
 mod chaos;
 mod rage;
+mod restore;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use farrow_client::{Cluster, DialOptions, LocalClient, Options};
 use farrow_config::Config;
@@ -19,6 +20,7 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .subcommand(rage::command())
         .subcommand(chaos::command())
+        .subcommand(restore::command())
         .subcommand(
             Command::new("judge").about("Check the records of all clients for linearizability").arg(
                 Arg::new("records")
@@ -35,6 +37,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
     match matches.subcommand() {
         Some(("rage", matches)) => rage::run(matches),
         Some(("chaos", matches)) => chaos::run(matches),
+        Some(("restore", matches)) => restore::run(matches),
         Some(("judge", matches)) => {
             let records: Vec<PathBuf> = matches.get_many("records").expect("required").cloned().collect();
             let verdict = judge(&records)?;
@@ -47,6 +50,33 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
         Some(("leash", matches)) => match farrow_chaos::run_leash(matches)? {},
         _ => unreachable!("clap asks for a subcommand"),
     }
+}
+
+/// Where the farrow program lies.
+fn farrow_flag() -> Arg {
+    Arg::new("farrow")
+        .long("farrow")
+        .value_name("FILE")
+        .value_parser(value_parser!(PathBuf))
+        .help("The farrow program [default: the one beside this]")
+}
+
+/// This program, and the farrow program.
+fn programs(matches: &ArgMatches) -> Result<(PathBuf, PathBuf)> {
+    let program = std::env::current_exe().context("cannot find out where this program lies")?;
+    let farrow = matches.get_one::<PathBuf>("farrow").cloned();
+    let farrow = farrow.unwrap_or_else(|| program.with_file_name("farrow"));
+    ensure!(farrow.exists(), "{} is not there: build it, or say --farrow FILE", farrow.display());
+    Ok((program, std::path::absolute(farrow)?))
+}
+
+/// How a cluster that this program has started is reached.
+fn connect_to(coordinators: &[String], secret: &Secret) -> Result<(LocalClient, DialOptions)> {
+    let mut config = Config::default();
+    config.cluster.coordinators = coordinators.to_vec();
+    config.client.deadline = Duration::from_secs(5);
+    let options = dial_options(&config, secret.clone());
+    Ok((connect(&config, &options)?, options))
 }
 
 /// How nodes are dialled.

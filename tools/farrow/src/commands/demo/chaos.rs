@@ -42,6 +42,7 @@ pub fn run(matches: &ArgMatches, config: Config, records: &Records, duration: Du
         // What a node that is gone held has to fit on the others.
         memory: format!("{}KiB", config.node.memory.saturating_mul(2) >> 10),
         max_keys: config.cluster.max_keys,
+        restore_bandwidth: config.coordinator.restore_bandwidth,
         is_partitioned: false,
     };
     let random = SmallRng::seed_from_u64(now_ns());
