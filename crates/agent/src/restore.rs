@@ -6,7 +6,7 @@ use crate::{AgentError, Field};
 use farrow_control::coordination::{Denial, Order, OrderId, Progress, Task, closed_homes};
 use farrow_control::map::{ClusterMap, MemberEntry};
 use farrow_control::message::Request;
-use farrow_fabric::{Fabric, Meter};
+use farrow_fabric::{Fabric, Meter, Nanos};
 use farrow_layout::{Epoch, HomeId};
 use farrow_protocol::restore::{Copied, Pace, copy_sealed, frozen_bytes, join_member};
 use farrow_protocol::{Events, make_alike};
@@ -147,18 +147,34 @@ impl Restores {
         events: &Events,
         ready: &[OrderId],
     ) -> Result<(), AgentError> {
+        let clock = field.fabric();
+        let begin = clock.now();
         let (epoch, map) = close(field, ready).await?;
+        let closed = clock.now();
         let restores: BTreeMap<HomeId, MemberEntry> =
             ready.iter().map(|id| (self.running[id].home, self.running[id].target)).collect();
         let homes = closed_homes(&map, epoch).filter(|home| restores.contains_key(&home.id));
         let members = homes.flat_map(|home| home.members.iter().map(|member| member.node));
         let nodes: BTreeSet<_> = members.chain(restores.values().map(|target| target.node)).collect();
         fence(field, &map, nodes, epoch, &[]).await?;
+        let fenced = clock.now();
         for id in ready {
             let restore = self.running.get_mut(id).expect("it is ready");
             restore.complete(field, events, &map, epoch).await?;
         }
-        publish(field, ready, epoch).await
+        let complete = clock.now();
+        publish(field, ready, epoch).await?;
+        let us = |from: Nanos, to: Nanos| (to.0 - from.0) / 1000;
+        tracing::debug!(
+            %epoch,
+            homes = ready.len(),
+            close_us = us(begin, closed),
+            fence_us = us(closed, fenced),
+            copy_us = us(fenced, complete),
+            publish_us = us(complete, clock.now()),
+            "homes were frozen"
+        );
+        Ok(())
     }
 }
 

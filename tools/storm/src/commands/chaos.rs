@@ -112,12 +112,7 @@ pub fn command() -> clap::Command {
         .arg(flag("namespaced").num_args(0).hide(true).help("This process has a network of its own"))
         .arg(flag("apart").num_args(0).help("One fault at a time, each mended before the next"))
         .arg(super::farrow_flag())
-        .arg(
-            flag("dir")
-                .value_name("DIR")
-                .value_parser(value_parser!(PathBuf))
-                .help("Where to leave records and logs [default: nowhere, if all goes well]"),
-        )
+        .arg(super::dir_flag("records and logs"))
         .arg(flag("json").num_args(0).help("Print one object"))
         .after_help(EXAMPLES)
 }
@@ -135,13 +130,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
         net::make().context("cannot make a network")?;
     }
     let temporary = tempfile::Builder::new().prefix("farrow-chaos-").tempdir()?;
-    let dir = match matches.get_one::<PathBuf>("dir") {
-        Some(dir) => {
-            std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-            std::path::absolute(dir)?
-        }
-        None => temporary.path().to_owned(),
-    };
+    let dir = super::dir(matches, &temporary)?;
     let mut say = |line: String| {
         if !is_json {
             println!("{line}");

@@ -13,6 +13,7 @@ use farrow_storm::judge;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use tempfile::TempDir;
 
 pub fn command() -> Command {
     Command::new("farrow-storm")
@@ -59,6 +60,22 @@ fn farrow_flag() -> Arg {
         .value_name("FILE")
         .value_parser(value_parser!(PathBuf))
         .help("The farrow program [default: the one beside this]")
+}
+
+/// Where to leave what a run writes.
+fn dir_flag(what: &str) -> Arg {
+    Arg::new("dir")
+        .long("dir")
+        .value_name("DIR")
+        .value_parser(value_parser!(PathBuf))
+        .help(format!("Where to leave {what} [default: nowhere, if all goes well]"))
+}
+
+/// The directory of [`dir_flag`], made if it is not there; otherwise `temporary`.
+fn dir(matches: &ArgMatches, temporary: &TempDir) -> Result<PathBuf> {
+    let Some(dir) = matches.get_one::<PathBuf>("dir") else { return Ok(temporary.path().to_owned()) };
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    Ok(std::path::absolute(dir)?)
 }
 
 /// This program, and the farrow program.

@@ -45,6 +45,7 @@ pub fn command() -> clap::Command {
                 .help("Length of a lease"),
         )
         .arg(super::farrow_flag())
+        .arg(super::dir_flag("logs"))
         .arg(flag("json").num_args(0).help("Print one object"))
         .after_help(EXAMPLES)
 }
@@ -59,6 +60,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
     // Of a size that one lost node leaves room in the others, and clients room to write.
     let memory = 4 * bytes * number("copies") / (number("nodes") - 1) + (256 << 20);
     let temporary = tempfile::Builder::new().prefix("farrow-restore-").tempdir()?;
+    let dir = super::dir(matches, &temporary)?;
     let restore = Restore {
         settings: Settings {
             farrow,
@@ -73,7 +75,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
             is_partitioned: false,
         },
         program: program.into(),
-        dir: temporary.path().to_owned(),
+        dir,
         bytes,
         value_len: value_len as usize,
         clients: number("clients") as usize,
