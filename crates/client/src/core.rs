@@ -302,11 +302,18 @@ impl<F: Fabric, S: Space + Routes<F>> Core<F, S> {
                 Err(NoRoom::Grant(no_space @ GrantError::NoSpace(_))) => return Err(no_space.into()),
                 Err(failed) => failed,
             };
-            let is_wait = matches!(failed, NoRoom::Grant(GrantError::NotNow(_)));
+            // Whoever is to grant it is not ready, or dead and nobody has taken over yet: that takes as long as it takes.
+            let is_wait = matches!(failed, NoRoom::Grant(_));
             let (why, next) = match failed {
                 NoRoom::Grant(GrantError::NotNow(why)) => (why, self.0.views.look_again(home, waits).await),
                 NoRoom::Link(error) => (error.to_string(), self.0.views.renew(view).await),
-                NoRoom::Grant(error) => (error.to_string(), self.0.views.reach_primary(view).await),
+                NoRoom::Grant(error) => {
+                    let next = match self.0.views.reach_primary(view).await {
+                        Ok(_) if waits > 0 => self.0.views.look_again(home, waits).await,
+                        next => next,
+                    };
+                    (error.to_string(), next)
+                }
                 NoRoom::Overtaken => ("its view is out of date".to_owned(), self.0.views.view(home).await),
             };
             attempts += u32::from(!is_wait);

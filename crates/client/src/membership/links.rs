@@ -159,12 +159,14 @@ impl<F: Fabric, R: Routes<F>> Links<F, R> {
             None => Ok(()),
             Some(Verdict::Evicted) => Err(Unlinked::Evicted),
             Some(Verdict::Failed(_, Some(Decision::Deposing))) => Err(Unlinked::Deposing),
-            Some(Verdict::Failed(_, Some(Decision::Undecided))) => {
+            Some(Verdict::Failed(why, None)) if map.is_static() => Err(Unlinked::Broken(node, why)),
+            // Nobody was asked yet, or nobody knows yet.
+            Some(Verdict::Failed(_, None | Some(Decision::Undecided))) => {
                 let left = self.way(node).retry_at.get().since(self.fabric.now());
                 self.pause(Duration::from_nanos(left), map).await?;
                 Err(Unlinked::MapChanged)
             }
-            Some(Verdict::Failed(why, _)) => Err(Unlinked::Broken(node, why)),
+            Some(Verdict::Failed(why, Some(Decision::YourWay))) => Err(Unlinked::Broken(node, why)),
         }
     }
 

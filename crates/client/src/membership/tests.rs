@@ -253,6 +253,10 @@ impl Space for Control {
         if let Some(refusal) = outside.refusals.borrow_mut().pop() {
             return Box::pin(std::future::ready(Err(refusal)));
         }
+        if outside.unreachable.borrow().contains(&primary) {
+            let why = "the peer closed the connection".into();
+            return Box::pin(std::future::ready(Err(GrantError::Unavailable(why))));
+        }
         let first = outside.asked.borrow().len() as u64;
         outside.asked.borrow_mut().push(primary);
         let len = outside.plan.geometry().extent_len;
@@ -510,6 +514,29 @@ fn a_session_that_is_over_is_made_anew_with_its_link() {
     *control.0.refusals.borrow_mut() = vec![over];
     control.run(client.put(&control.key(0), b"one")).unwrap();
     assert_eq!(control.0.linked.get(), 3 + 1);
+}
+
+#[test]
+fn a_put_whose_primary_dies_while_it_is_asked_for_room_waits_for_the_successor() {
+    let control = Control::new(&["c:1"]);
+    let client = control.client();
+    let key = control.key(0);
+    control.0.decision.set(Decision::Undecided);
+    control.run(client.get(&key)).unwrap();
+    control.kill(NodeId(0));
+    let (writer, name) = (client.clone(), key.clone());
+    let put = async move { writer.put(&name, b"one").await };
+    let ready = control.clone();
+    let script = async move {
+        // A long lease.
+        ready.sleep(Duration::from_millis(1_900)).await;
+        ready.close_without(Some(NodeId(0)));
+        ready.sleep(Duration::from_millis(5)).await;
+        ready.open();
+    };
+    control.beside(put, script).unwrap();
+    assert_eq!(control.run(client.get(&key)).unwrap().unwrap().to_vec(), b"one");
+    assert_eq!(*control.0.asked.borrow(), [NodeId(1)], "the successor");
 }
 
 #[test]
