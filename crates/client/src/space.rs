@@ -158,6 +158,7 @@ impl HomeExtents {
         }
         if len as u64 > extent_len {
             let appender = Rc::new(self.fetch::<F, S>(space, holder, home, len as u64).await?);
+            self.seal_quiet::<F, S>(space, home);
             let place = appender.reserve(len).expect("as much was asked for");
             self.retiring.borrow_mut().push(appender.clone());
             return Ok((place, appender));

@@ -37,6 +37,8 @@ struct Outside {
     reports: Cell<u32>,
     /// Who was asked for extents, in order.
     asked: RefCell<Vec<NodeId>>,
+    /// Extents that were handed out.
+    granted: Cell<u64>,
     sealed: RefCell<Vec<(NodeId, u64)>>,
     refusals: RefCell<Vec<GrantError>>,
 }
@@ -88,6 +90,7 @@ impl Control {
             linked: Cell::new(0),
             reports: Cell::new(0),
             asked: RefCell::default(),
+            granted: Cell::new(0),
             sealed: RefCell::default(),
             refusals: RefCell::default(),
         }))
@@ -257,13 +260,14 @@ impl Space for Control {
             let why = "the peer closed the connection".into();
             return Box::pin(std::future::ready(Err(GrantError::Unavailable(why))));
         }
-        let first = outside.asked.borrow().len() as u64;
         outside.asked.borrow_mut().push(primary);
-        let len = outside.plan.geometry().extent_len;
-        assert!(bytes <= len, "these stories are of short values");
+        let extent_len = outside.plan.geometry().extent_len;
+        let count = bytes.div_ceil(extent_len);
+        let first = outside.granted.replace(outside.granted.get() + count);
         let start = BlockAddr(outside.plan.extent_start(first).0);
         let word = ExtentWord::open_as(outside.id.get(), 1);
-        Box::pin(std::future::ready(Ok(Extent { home, first, count: 1, start, len, word })))
+        let (count, len) = (count as u32, count * extent_len);
+        Box::pin(std::future::ready(Ok(Extent { home, first, count, start, len, word })))
     }
 
     fn seal(&self, primary: NodeId, extent: &Extent, _: u64) {
@@ -537,6 +541,19 @@ fn a_put_whose_primary_dies_while_it_is_asked_for_room_waits_for_the_successor()
     control.beside(put, script).unwrap();
     assert_eq!(control.run(client.get(&key)).unwrap().unwrap().to_vec(), b"one");
     assert_eq!(*control.0.asked.borrow(), [NodeId(1)], "the successor");
+}
+
+#[test]
+fn extents_of_large_values_are_sealed_when_the_next_one_is_written() {
+    let control = Control::new(&["c:1"]);
+    let client = control.client();
+    let (key, value) = (control.key(0), vec![7; 6 << 10]);
+    for _ in 0..4 {
+        control.put(&client, &key, &value);
+    }
+    let sealed: Vec<_> = control.0.sealed.borrow().iter().map(|(_, first)| *first).collect();
+    assert_eq!(sealed, [0, 2, 4], "two extents for each value; the last one is not looked at yet");
+    assert_eq!(client.open_bytes(), 3 * 2 * (4 << 10));
 }
 
 #[test]
