@@ -226,7 +226,7 @@ impl<F: Fabric, R: Routes<F>> Links<F, R> {
 
     /// Backs off for the `waits`th time, but only as long as `map` is the latest.
     pub(super) async fn wait(&self, waits: u32, map: &ClusterMap) {
-        let _ = self.pause(SHORTEST_WAIT * (1 << waits.min(4)), map).await;
+        let _ = self.pause(SHORTEST_WAIT * (1 << waits.min(2)), map).await;
     }
 
     /// Waits, but only as long as `map` is the latest.
