@@ -25,4 +25,4 @@ pub use error::AgentError;
 pub use field::Field;
 pub use orders::Orders;
 pub use recover::recover;
-pub use restore::Restores;
+pub use restore::{Frozen, Ready, Restores};

@@ -7,7 +7,7 @@ use farrow_control::coordination::{Denial, Order, OrderId, Progress, Task, close
 use farrow_control::map::{ClusterMap, MemberEntry};
 use farrow_control::message::Request;
 use farrow_fabric::{Fabric, Meter, Nanos};
-use farrow_layout::{Epoch, HomeId};
+use farrow_layout::{Epoch, HomeId, NodeId};
 use farrow_protocol::restore::{Copied, Pace, copy_sealed, frozen_bytes, join_member};
 use farrow_protocol::{Events, make_alike};
 use std::cell::Cell;
@@ -24,14 +24,28 @@ const MOST_PASSES: u32 = 8;
 /// Between two attempts that brought nothing, at first. Others freeze homes, and have done so before long.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// Between two attempts that brought nothing, however many there were: a node may be gone, and its successor on the way.
-const LONGEST_PAUSE: Duration = Duration::from_millis(64);
+const LONGEST_PAUSE: Duration = Duration::from_millis(16);
 
-/// All restores that are going on here.
+/// All restores that are going on here, as far as blocks are copied while clients work. Clients wait for a freeze, not for a copy:
+/// so one thread may copy at a low priority, and another one freeze.
 #[derive(Default)]
 pub struct Restores {
     running: BTreeMap<OrderId, Restore>,
+    /// Handed out by [`Restores::copy`], and not put back yet.
+    away: BTreeSet<OrderId>,
     /// How long to wait before the next attempt.
     pause: Duration,
+}
+
+/// Restores of which nothing is left to copy while clients work.
+pub struct Ready(BTreeMap<OrderId, Restore>);
+
+/// What a freeze came to.
+pub struct Frozen {
+    /// Orders that are done, or somebody else's by now.
+    pub ended: Vec<Order>,
+    handed: Vec<OrderId>,
+    left: Ready,
 }
 
 struct Restore {
@@ -53,73 +67,100 @@ impl Restores {
         !self.running.is_empty()
     }
 
-    /// How long to wait before the next [`Restores::work`]: nothing as long as it gets on.
+    /// How long to wait before the next [`Restores::copy`]: nothing as long as it gets on.
     pub fn pause(&self) -> Duration {
         self.pause
     }
 
-    /// Goes on with `orders`, which are all that there are, for a while: a pass over the blocks of each, and a freeze of those that
-    /// are ready. Answers which are done, or are to be given up since they are somebody else's.
+    /// Goes on with `orders`, which are all that there are, for a while: a pass over the blocks of each. Answers those that are
+    /// ready, to be put back ([`Restores::put_back`]) when they were frozen.
+    pub async fn copy<F: Fabric>(&mut self, field: &impl Field<F>, orders: &[Order]) -> Option<Ready> {
+        self.running.retain(|_, restore| orders.contains(&restore.order));
+        for order in orders.iter().filter(|order| !self.away.contains(&order.id)) {
+            if let Task::Restore { home, target, bytes_per_s } = order.task {
+                let (order, pace) = (order.clone(), Pace::of(bytes_per_s));
+                self.running.entry(order.id).or_insert_with(|| Restore::new(order, home, target, pace));
+            }
+        }
+        let mut is_getting_on = false;
+        for restore in self.running.values_mut() {
+            let before = restore.done;
+            if let Err(error) = restore.copy(field).await {
+                tracing::debug!(order = %restore.order.id, home = %restore.home, %error, "a copy was interrupted");
+                restore.left = None;
+            }
+            is_getting_on |= restore.done > before;
+        }
+        self.pause = match is_getting_on {
+            true => Duration::ZERO,
+            false => (2 * self.pause).clamp(FIRST_PAUSE, LONGEST_PAUSE),
+        };
+        self.ready()
+    }
+
+    /// Takes back what a freeze has left over.
+    pub fn put_back(&mut self, frozen: Frozen) {
+        self.away.retain(|id| !frozen.handed.contains(id));
+        self.running.extend(frozen.left.0);
+        if !frozen.ended.is_empty() {
+            self.pause = Duration::ZERO;
+        }
+    }
+
+    /// Copies and freezes, by one who does both. Answers the orders that are done, or are to be given up since they are
+    /// somebody else's.
     pub async fn work<F: Fabric>(
         &mut self,
         field: &impl Field<F>,
         events: &Events,
         orders: &[Order],
     ) -> Vec<Order> {
-        self.running.retain(|_, restore| orders.contains(&restore.order));
-        for order in orders {
-            if let Task::Restore { home, target, bytes_per_s } = order.task {
-                let (order, pace) = (order.clone(), Pace::of(bytes_per_s));
-                self.running.entry(order.id).or_insert_with(|| Restore::new(order, home, target, pace));
-            }
-        }
-        let done = |running: &BTreeMap<OrderId, Restore>| running.values().map(|it| it.done).sum::<u64>();
-        let before = done(&self.running);
-        for restore in self.running.values_mut() {
-            if let Err(error) = restore.copy(field).await {
-                tracing::debug!(order = %restore.order.id, home = %restore.home, %error, "a copy was interrupted");
-                restore.left = None;
-            }
-        }
-        let ready = self.ready();
-        let ended = match ready.is_empty() {
-            true => Vec::new(),
-            false => self.freeze_or_say_why(field, events, &ready).await,
-        };
-        let is_getting_on = !ended.is_empty() || done(&self.running) > before;
-        self.pause = match is_getting_on {
-            true => Duration::ZERO,
-            false => (2 * self.pause).clamp(FIRST_PAUSE, LONGEST_PAUSE),
-        };
+        let Some(ready) = self.copy(field, orders).await else { return Vec::new() };
+        let frozen = ready.freeze(field, events).await;
+        let ended = frozen.ended.clone();
+        self.put_back(frozen);
         ended
     }
 
-    async fn freeze_or_say_why<F: Fabric>(
-        &mut self,
-        field: &impl Field<F>,
-        events: &Events,
-        ready: &[OrderId],
-    ) -> Vec<Order> {
-        match self.freeze(field, events, ready).await {
-            Ok(()) => self.end(ready),
+    /// The restores to be completed in one freeze.
+    fn ready(&mut self) -> Option<Ready> {
+        let (mut budget, mut is_first) = (FREEZE_BUDGET, true);
+        let ready = self.running.extract_if(.., |_, restore| {
+            let Some(left) = restore.left else { return false };
+            let is_taken = is_first || left <= budget;
+            if is_taken {
+                budget = budget.saturating_sub(left);
+                is_first = false;
+            }
+            is_taken
+        });
+        let ready = Ready(ready.collect());
+        self.away.extend(ready.0.keys());
+        (!ready.0.is_empty()).then_some(ready)
+    }
+}
+
+impl Ready {
+    /// Completes them while their homes are closed: clients that write wait for it.
+    pub async fn freeze<F: Fabric>(mut self, field: &impl Field<F>, events: &Events) -> Frozen {
+        let handed: Vec<_> = self.0.keys().copied().collect();
+        let ended = match self.attempt(field, events, &handed).await {
+            Ok(()) => self.end(&handed),
             Err(error) if error.is_busy() => Vec::new(),
             Err(error) => {
                 tracing::info!(%error, "a freeze was given up; it is tried again");
-                for id in ready {
-                    if let Some(restore) = self.running.get_mut(id) {
-                        restore.left = None;
-                    }
-                }
+                self.0.values_mut().for_each(|restore| restore.left = None);
                 match error {
                     AgentError::Denied(Denial::NotYours(id)) => self.end(&[id]),
                     _ => Vec::new(),
                 }
             }
-        }
+        };
+        Frozen { ended, handed, left: self }
     }
 
     fn end(&mut self, orders: &[OrderId]) -> Vec<Order> {
-        let ended = orders.iter().filter_map(|id| self.running.remove(id));
+        let ended = orders.iter().filter_map(|id| self.0.remove(id));
         let ended = ended.map(|restore| {
             tracing::info!(order = %restore.order.id, home = %restore.home, bytes = restore.done, "a restore ended");
             restore.order
@@ -127,47 +168,32 @@ impl Restores {
         ended.collect()
     }
 
-    /// The restores to be completed in one freeze.
-    fn ready(&self) -> Vec<OrderId> {
-        let mut budget = FREEZE_BUDGET;
-        let mut ready = Vec::new();
-        for (id, restore) in &self.running {
-            let Some(left) = restore.left else { continue };
-            if ready.is_empty() || left <= budget {
-                budget = budget.saturating_sub(left);
-                ready.push(*id);
-            }
-        }
-        ready
-    }
-
-    async fn freeze<F: Fabric>(
+    async fn attempt<F: Fabric>(
         &mut self,
         field: &impl Field<F>,
         events: &Events,
-        ready: &[OrderId],
+        orders: &[OrderId],
     ) -> Result<(), AgentError> {
         let clock = field.fabric();
         let begin = clock.now();
-        let (epoch, map) = close(field, ready).await?;
+        let (epoch, map) = close(field, orders).await?;
         let closed = clock.now();
-        let restores: BTreeMap<HomeId, MemberEntry> =
-            ready.iter().map(|id| (self.running[id].home, self.running[id].target)).collect();
-        let homes = closed_homes(&map, epoch).filter(|home| restores.contains_key(&home.id));
+        let targets: BTreeMap<HomeId, NodeId> =
+            self.0.values().map(|restore| (restore.home, restore.target.node)).collect();
+        let homes = closed_homes(&map, epoch).filter(|home| targets.contains_key(&home.id));
         let members = homes.flat_map(|home| home.members.iter().map(|member| member.node));
-        let nodes: BTreeSet<_> = members.chain(restores.values().map(|target| target.node)).collect();
+        let nodes: BTreeSet<_> = members.chain(targets.values().copied()).collect();
         fence(field, &map, nodes, epoch, &[]).await?;
         let fenced = clock.now();
-        for id in ready {
-            let restore = self.running.get_mut(id).expect("it is ready");
+        for restore in self.0.values_mut() {
             restore.complete(field, events, &map, epoch).await?;
         }
         let complete = clock.now();
-        publish(field, ready, epoch).await?;
+        publish(field, orders, epoch).await?;
         let us = |from: Nanos, to: Nanos| (to.0 - from.0) / 1000;
         tracing::debug!(
             %epoch,
-            homes = ready.len(),
+            homes = orders.len(),
             close_us = us(begin, closed),
             fence_us = us(closed, fenced),
             copy_us = us(fenced, complete),

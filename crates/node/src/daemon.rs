@@ -22,6 +22,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -29,6 +30,9 @@ use std::time::Duration;
 const SESSIONS_FOR_TOOLS: usize = 16;
 /// After an error of `accept` that may last, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The work of one of the threads that carry out orders.
+type Agent = Box<dyn FnOnce(&Ground, &Tasks, &Ending) + Send>;
 
 /// A daemon that has its address, and nothing else yet. Connections wait until it serves.
 #[derive(Debug)]
@@ -125,10 +129,20 @@ impl Bound {
             let (core, peers) = (daemon.core.clone(), Peers::new(dial.clone()));
             daemon.spawn("farrow-lease", move || keep(&core.service, &core.ending, peers, lease))?;
         }
-        let urgent: fn(&Ground, &Tasks, &Ending) = agent::urgent;
-        let agents = [
-            (Role::Urgent, "farrow-urgent", urgent),
-            (Role::Background, "farrow-background", agent::background),
+        let (ready, are_ready) = channel();
+        let (frozen, were_frozen) = channel();
+        let agents: [(Role, &str, Agent); 3] = [
+            (Role::Urgent, "farrow-urgent", Box::new(agent::urgent)),
+            (
+                Role::Background,
+                "farrow-background",
+                Box::new(move |g, t, e| agent::background(g, t, e, &ready, &were_frozen)),
+            ),
+            (
+                Role::Freeze,
+                "farrow-freeze",
+                Box::new(move |g, t, e| agent::freeze(g, t, e, &are_ready, &frozen)),
+            ),
         ];
         for (role, name, work) in agents {
             let (core, tasks, dial, caller) = (daemon.core.clone(), tasks.clone(), dial.clone(), call());

@@ -20,11 +20,16 @@ use std::time::Duration;
 /// Ids of clients that agents are: no coordinator hands them out.
 const FIRST_AGENT: u32 = 0xfff0_0000;
 
-/// Which of a node's two agents. They do not share links.
+/// Which of a node's agents. They do not share links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Urgent,
     Background,
+    Freeze,
+}
+
+impl Role {
+    const COUNT: u32 = 3;
 }
 
 /// Sessions, links and a coordinator, for one thread. Calls block.
@@ -53,7 +58,7 @@ impl Ground {
         role: Role,
     ) -> Result<Ground, String> {
         let options = FabricOptions { rdma: Some(dial.rdma.clone()), ..FabricOptions::default() };
-        let client = FIRST_AGENT + 2 * u32::from(service.node().0) + u32::from(role == Role::Background);
+        let client = FIRST_AGENT + Role::COUNT * u32::from(service.node().0) + role as u32;
         Ok(Ground {
             fabric: AnyFabric::new(&options)?,
             service,

@@ -2,7 +2,10 @@
 //!
 //! ```text
 //!  heartbeat ── orders ──► Tasks ──► urgent       a node is lost: its homes wait
-//!                                └─► background   restore redundancy; clean up behind lost clients
+//!                                └─► background   clean up behind lost clients; copy blocks, at a low priority
+//!                                       │   ▲
+//!                                       ▼   │
+//!                                      freeze     complete copies, while clients wait
 //! ```
 
 mod field;
@@ -12,10 +15,11 @@ pub(crate) use field::{Ground, Role};
 pub(crate) use tasks::Tasks;
 
 use crate::daemon::Ending;
-use farrow_agent::{AgentError, Field, Restores, change_view, recover};
+use farrow_agent::{AgentError, Field, Frozen, Ready, Restores, change_view, recover};
 use farrow_control::coordination::{Order, Task};
 use farrow_fabric::block_on;
 use farrow_protocol::Events;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
@@ -41,8 +45,15 @@ pub(crate) fn urgent(ground: &Ground, tasks: &Tasks, ending: &Ending) {
     }
 }
 
-/// Restores redundancy and cleans up behind lost clients, until the daemon ends.
-pub(crate) fn background(ground: &Ground, tasks: &Tasks, ending: &Ending) {
+/// Cleans up behind lost clients, and copies blocks while clients work, until the daemon ends. Restores that are ready are handed to
+/// [`freeze`], and come back from it.
+pub(crate) fn background(
+    ground: &Ground,
+    tasks: &Tasks,
+    ending: &Ending,
+    ready: &Sender<Ready>,
+    frozen: &Receiver<Frozen>,
+) {
     let events = Events::default();
     let mut restores = Restores::default();
     // Copies are not worth a client's waiting for a core.
@@ -60,10 +71,39 @@ pub(crate) fn background(ground: &Ground, tasks: &Tasks, ending: &Ending) {
                 }
             }
         }
-        let ended = block_on(ground.fabric(), restores.work(ground, &events, &orders));
-        ended.iter().for_each(|order| tasks.finish(order));
-        if restores.is_busy() {
-            thread::sleep(restores.pause());
+        frozen.try_iter().for_each(|frozen| restores.put_back(frozen));
+        if let Some(are_ready) = block_on(ground.fabric(), restores.copy(ground, &orders))
+            && ready.send(are_ready).is_err()
+        {
+            return;
+        }
+        if restores.is_busy()
+            && let Ok(frozen) = frozen.recv_timeout(restores.pause())
+        {
+            restores.put_back(frozen);
+        }
+    }
+}
+
+/// Completes restores that are ready, while clients wait, until the daemon ends.
+pub(crate) fn freeze(
+    ground: &Ground,
+    tasks: &Tasks,
+    ending: &Ending,
+    ready: &Receiver<Ready>,
+    frozen: &Sender<Frozen>,
+) {
+    let events = Events::default();
+    while !ending.is_told() {
+        let ready = match ready.recv_timeout(IDLE) {
+            Ok(ready) => ready,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        let done = block_on(ground.fabric(), ready.freeze(ground, &events));
+        done.ended.iter().for_each(|order| tasks.finish(order));
+        if frozen.send(done).is_err() {
+            return;
         }
     }
 }

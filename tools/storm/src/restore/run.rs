@@ -161,7 +161,8 @@ fn lose(deployment: &mut Deployment, number: usize, options: &DialOptions) -> Re
     let bytes = stats.segments.iter().map(used).sum();
     let killed_ns = now_ns();
     deployment.kill_node(number);
-    let mut opened_ns = None;
+    // Counted from the last answer that did not know of the change yet: never too short.
+    let (mut before_ns, mut has_changed) = (killed_ns, false);
     loop {
         ensure!(
             now_ns() - killed_ns < PATIENCE.as_nanos() as u64,
@@ -172,14 +173,12 @@ fn lose(deployment: &mut Deployment, number: usize, options: &DialOptions) -> Re
         let Some(seen) = deployment.watch().latest().filter(|seen| seen.asked_ns > killed_ns) else {
             continue;
         };
-        if opened_ns.is_none() && has_moved_on(&seen.status, identity) {
-            opened_ns = Some(seen.asked_ns);
-        }
-        if let Some(from_ns) = opened_ns
-            && deployment.missing_since(killed_ns).is_none()
-        {
+        has_changed |= has_moved_on(&seen.status, identity);
+        if !has_changed {
+            before_ns = seen.asked_ns;
+        } else if deployment.missing_since(killed_ns).is_none() {
             let to_ns = now_ns();
-            return Ok((Copied { bytes, seconds: (to_ns - from_ns) as f64 / 1e9 }, from_ns, to_ns));
+            return Ok((Copied { bytes, seconds: (to_ns - before_ns) as f64 / 1e9 }, before_ns, to_ns));
         }
     }
 }
