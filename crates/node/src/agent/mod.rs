@@ -26,7 +26,7 @@ use std::time::Duration;
 /// Between two attempts at an order that failed.
 const PAUSE: Duration = Duration::from_millis(10);
 /// Of the thread that copies, beside the daemon's others and the clients of this host.
-const BACKGROUND_NICE: i32 = 10;
+const BACKGROUND_NICE: i32 = 5;
 /// How long to sleep when there is nothing to do.
 const IDLE: Duration = Duration::from_millis(200);
 
@@ -61,6 +61,8 @@ pub(crate) fn background(
         tracing::debug!(%error, "restoring redundancy at the priority of everything else");
     }
     while !ending.is_told() {
+        // Before the orders are looked at: what was frozen is no order any more.
+        frozen.try_iter().for_each(|frozen| restores.put_back(frozen));
         let wait = if restores.is_busy() { Duration::ZERO } else { IDLE };
         let orders = tasks.wait_for(wait, |order| !matches!(order.task, Task::ChangeView { .. }));
         for order in &orders {
@@ -71,7 +73,6 @@ pub(crate) fn background(
                 }
             }
         }
-        frozen.try_iter().for_each(|frozen| restores.put_back(frozen));
         if let Some(are_ready) = block_on(ground.fabric(), restores.copy(ground, &orders))
             && ready.send(are_ready).is_err()
         {
