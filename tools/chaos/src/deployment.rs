@@ -15,6 +15,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// The cluster's name.
@@ -69,6 +70,8 @@ struct Coordinator {
 struct Node {
     address: String,
     process: Option<Process>,
+    /// Waits for a process that was killed: giving back its memory takes a while, and its address is not free before that.
+    ending: Option<JoinHandle<()>>,
     /// How often it ended by itself, having been passed over.
     ends: u32,
 }
@@ -95,7 +98,7 @@ impl Deployment {
         let coordinators =
             addresses.into_iter().map(|address| Coordinator { address, process: None }).collect();
         let etcd = if count > 1 { Some(etcd(&launch, of_etcd)?) } else { None };
-        let node = |port| Node { address: format!("127.0.0.1:{port}"), process: None, ends: 0 };
+        let node = |port| Node { address: format!("127.0.0.1:{port}"), process: None, ending: None, ends: 0 };
         let nodes = rest.iter().map(node).collect();
         let gone = BTreeSet::new();
         let mut deployment = Deployment { settings, launch, secret, coordinators, etcd, nodes, watch, gone };
@@ -240,6 +243,9 @@ impl Deployment {
         let secret = str::from_utf8(self.secret.expose()).context("generated secrets are text")?;
         let environment = [("FARROW_CLUSTER_SECRET", secret)];
         let name = format!("node-{number}");
+        if let Some(ending) = self.nodes[number].ending.take() {
+            ending.join().expect("waiting does not panic");
+        }
         self.nodes[number].process =
             Some(self.launch.start_as(user, &name, &program, &args, &environment)?);
         Ok(())
@@ -248,7 +254,11 @@ impl Deployment {
     /// Kills a node: what its memory held is gone.
     pub fn kill_node(&mut self, number: usize) {
         self.gone.extend(self.identity(number));
-        drop(self.nodes[number].process.take());
+        let node = &mut self.nodes[number];
+        if let Some(mut process) = node.process.take() {
+            process.kill();
+            node.ending = Some(thread::spawn(move || drop(process)));
+        }
     }
 
     /// Stops a node, or lets it run on.
@@ -309,7 +319,7 @@ impl Deployment {
             if now_ns() - begin > patience.as_nanos() as u64 {
                 bail!("after {patience:?}: {}\n{}", missing.unwrap_or_default(), self.explain());
             }
-            std::thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(5));
         }
     }
 

@@ -77,10 +77,10 @@ impl Process {
         self.child.stdin.take()
     }
 
-    /// Kills it as if the machine had lost power, and waits until it is gone.
+    /// Kills it as if the machine had lost power. Dropping it waits until it is gone, which takes a while where it has much
+    /// memory.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 
     /// Stops it where it is: it neither runs nor ends.
@@ -138,5 +138,6 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+        let _ = self.child.wait();
     }
 }
