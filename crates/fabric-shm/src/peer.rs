@@ -2,7 +2,7 @@
 
 use crate::host::ShmGrant;
 use crate::link::ShmLink;
-use crate::mapped::Mapped;
+use crate::mapped::Lent;
 use crate::page::{ControlPage, MAX_LINKS};
 use farrow_fabric::{Corks, Mapping, MappingError, TotalsCell};
 use farrow_layout::{NodeId, ShmControl};
@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 /// The memory and the control page of one node. One per node and process; links of all threads share it.
 #[derive(Debug)]
 pub struct ShmPeer {
-    pub(crate) memory: Arc<Mapping>,
+    pub(crate) memory: Lent,
     pub(crate) page: ControlPage,
 }
 
@@ -104,7 +104,7 @@ impl ShmPeer {
         if memory_len == 0 || memory_len != memory_file_len {
             return Err(contradiction("a memory length", memory_len, memory_file_len));
         }
-        let memory = Mapped::shared(&memory, memory_len as usize)?;
+        let memory = Lent::of(&memory, memory_len as usize)?;
         Ok(Arc::new(ShmPeer { memory, page: ControlPage::new(mapping, links) }))
     }
 
