@@ -125,7 +125,7 @@ impl Restores {
     /// The restores to be completed in one freeze.
     fn ready(&mut self) -> Option<Ready> {
         let (mut budget, mut is_first) = (FREEZE_BUDGET, true);
-        let ready = self.running.extract_if(.., |_, restore| {
+        let (ready, running) = std::mem::take(&mut self.running).into_iter().partition(|(_, restore)| {
             let Some(left) = restore.left else { return false };
             let is_taken = is_first || left <= budget;
             if is_taken {
@@ -134,7 +134,8 @@ impl Restores {
             }
             is_taken
         });
-        let ready = Ready(ready.collect());
+        self.running = running;
+        let ready = Ready(ready);
         self.away.extend(ready.0.keys());
         (!ready.0.is_empty()).then_some(ready)
     }
