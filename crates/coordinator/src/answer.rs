@@ -77,7 +77,8 @@ impl Coordinator {
         Ok(Answer::Now(tell))
     }
 
-    /// The answer to somebody who waits, if there is news or it `is_due`.
+    /// The answer to somebody who waits, if there is news in what is stored (M-1) or it `is_due`. So whoever renews a lease never
+    /// waits for the store.
     pub fn poll(&mut self, wait: &Wait, is_due: bool) -> Option<Tell> {
         let news = match *wait {
             Wait::Node(node, epoch) => self.news_for_node(node, epoch, is_due),

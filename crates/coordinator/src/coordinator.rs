@@ -11,12 +11,16 @@ use std::collections::BTreeMap;
 /// with the time, and nothing waits.
 ///
 /// Whoever drives it stores [`Coordinator::unstored`] before it lets out anything that a call has returned, and calls
-/// [`Coordinator::tick`] no later than that says.
+/// [`Coordinator::tick`] no later than that says. It may go on while it stores: [`Coordinator::poll`] says what is stored.
 #[derive(Debug)]
 pub struct Coordinator {
     pub(crate) settings: Settings,
     pub(crate) state: State,
-    is_changed: bool,
+    /// Counts changes of the state.
+    version: u64,
+    /// The state that was stored last: all that anybody is told of.
+    pub(crate) stored: State,
+    stored_version: u64,
     /// When the lease of each node that is up began last: when it was heard, or this coordinator granted everybody a whole one.
     pub(crate) heard: BTreeMap<NodeId, Instant>,
     /// When each node was heard last, without what was granted on top: evidence that it is there.
@@ -42,7 +46,7 @@ impl Coordinator {
     /// The coordinator of a cluster that has no nodes yet.
     pub fn new(settings: Settings, now: Instant) -> Coordinator {
         let mut it = Coordinator::resume(State::founded(&settings), settings, now);
-        it.is_changed = true;
+        it.version += 1;
         it
     }
 
@@ -51,8 +55,10 @@ impl Coordinator {
         let longest = state.longest_lease_ns.max(settings.lease_ns);
         let mut it = Coordinator {
             settings,
+            stored: state.clone(),
             state,
-            is_changed: false,
+            version: 0,
+            stored_version: 0,
             heard: BTreeMap::new(),
             seen: BTreeMap::new(),
             watchers: BTreeMap::new(),
@@ -167,18 +173,33 @@ impl Coordinator {
         &self.settings
     }
 
-    /// The state if it is another one than [`Coordinator::stored`] was last called for.
-    pub fn unstored(&self) -> Option<&State> {
-        self.is_changed.then_some(&self.state)
+    /// How many changes of the state this coordinator has made.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
-    /// The present state is stored.
-    pub fn stored(&mut self) {
-        self.is_changed = false;
+    /// The state, if it has changed since the one that was stored last.
+    pub fn unstored(&self) -> Option<&State> {
+        (!self.is_stored(self.version)).then_some(&self.state)
+    }
+
+    /// `state`, which is the state as it was at this version, is stored.
+    pub fn stored(&mut self, version: u64, state: State) {
+        (self.stored_version, self.stored) = (version, state);
+    }
+
+    /// The state that was stored last.
+    pub fn stored_state(&self) -> &State {
+        &self.stored
+    }
+
+    /// Whether the state is stored as it was at this version, or later.
+    pub fn is_stored(&self, version: u64) -> bool {
+        self.stored_version >= version
     }
 
     pub(crate) fn state_mut(&mut self) -> &mut State {
-        self.is_changed = true;
+        self.version += 1;
         &mut self.state
     }
 }

@@ -101,7 +101,8 @@ impl Coordinator {
         Ok(())
     }
 
-    /// What a node that has the map of `epoch` is to be told; nothing yet if there is no news and the answer is not due.
+    /// What a node that has the map of `epoch` is to be told of what is stored; nothing yet if there is no news and the answer is
+    /// not due. It has been heard already, so the answer takes nothing back and grants nothing.
     ///
     /// # Errors
     /// [`Denial::Deposed`]: it was passed over since it asked.
@@ -111,10 +112,10 @@ impl Coordinator {
         epoch: Epoch,
         is_due: bool,
     ) -> Result<Option<News>, Denial> {
-        if !self.state.map.node(node).is_some_and(|n| n.is_up()) {
+        if !self.stored.map.node(node).is_some_and(|n| n.is_up()) {
             return Err(Denial::Deposed(node));
         }
-        let own = self.state.orders.iter().filter(|entry| entry.agent == Some(node));
+        let own = self.stored.orders.iter().filter(|entry| entry.agent == Some(node));
         let orders: Vec<Order> = own.map(|entry| entry.order.clone()).collect();
         let names: Vec<_> = orders.iter().map(|order| (order.id, order.attempt)).collect();
         let map = self.map_after(epoch);
@@ -127,7 +128,7 @@ impl Coordinator {
     }
 
     pub(crate) fn map_after(&self, epoch: Epoch) -> Option<farrow_control::map::ClusterMap> {
-        (self.state.map.epoch > epoch).then(|| self.state.map.clone())
+        (self.stored.map.epoch > epoch).then(|| self.stored.map.clone())
     }
 
     /// A process cannot reach a node.

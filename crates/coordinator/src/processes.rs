@@ -32,7 +32,8 @@ impl Coordinator {
         Ok(())
     }
 
-    /// What a process that has the map of `epoch` is to be told; nothing yet if there is no news and the answer is not due.
+    /// What a process that has the map of `epoch` is to be told of what is stored; nothing yet if there is no news and the answer
+    /// is not due.
     ///
     /// # Errors
     /// [`Denial::ProcessLost`]: it was taken for lost since it asked.
@@ -42,8 +43,10 @@ impl Coordinator {
         epoch: Epoch,
         is_due: bool,
     ) -> Result<Option<News>, Denial> {
-        self.check_process(process)?;
-        let map = self.map_after(epoch).filter(|_| self.state.is_formed());
+        if self.stored.lost_processes.contains(&process) {
+            return Err(Denial::ProcessLost(process));
+        }
+        let map = self.map_after(epoch).filter(|_| self.stored.is_formed());
         Ok((is_due || map.is_some()).then(|| News { map, orders: Vec::new() }))
     }
 

@@ -162,6 +162,28 @@ fn what_cannot_be_stored_has_not_happened() {
 }
 
 #[test]
+fn a_slow_store_costs_nobody_a_lease_and_lets_nothing_out_before_it_is_stored() {
+    let shelf = Shelf::default();
+    let server = start_on(&shelf, "one");
+    let mut node = caller(&[server.advertised()]);
+    register(&mut node, 1);
+    shelf.set_slow(true);
+    let address = server.advertised().to_owned();
+    let asking = std::thread::spawn(move || {
+        caller(&[&address]).call(&Ask::NewClient { process: ProcessId(1) }, PATIENCE).unwrap()
+    });
+    let since = Instant::now();
+    while since.elapsed() < 2 * LEASE {
+        let Tell::News(news) = node.call(&renewal(NodeId(0), 1, Epoch(1)), LEASE).unwrap() else { panic!() };
+        assert_eq!((news.map, news.orders), (None, vec![]));
+    }
+    assert!(!asking.is_finished(), "an id that is not stored yet may be given to two");
+    shelf.set_slow(false);
+    assert_eq!(asking.join().unwrap(), Tell::Client(ClientId(1)));
+    assert_eq!(shelf.next_client(), 2);
+}
+
+#[test]
 fn of_two_coordinators_one_leads_and_the_other_says_so() {
     let shelf = Shelf::default();
     let one = start_on(&shelf, "one");

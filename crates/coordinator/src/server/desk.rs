@@ -1,4 +1,4 @@
-//! Where all requests meet: one coordinator behind one lock, its store, and its beat.
+//! Where all requests meet: one coordinator behind one lock, its beat, and its store, for which nobody waits who need not.
 
 use crate::{Answer, Campaign, Coordinator, Instant, Settings, State, Store, StoreError, Wait};
 use farrow_control::coordination::{Ask, Denial, Tell};
@@ -10,6 +10,8 @@ use std::time::Duration;
 const CAMPAIGN_PAUSE: Duration = Duration::from_millis(500);
 /// The longest wait of the beat while another one leads.
 const IDLE_PAUSE: Duration = Duration::from_millis(500);
+/// Before a store that has failed is tried again.
+const STORE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Where all requests meet.
 pub(crate) struct Desk {
@@ -17,8 +19,11 @@ pub(crate) struct Desk {
     advertised: String,
     description: String,
     seat: Mutex<Seat>,
-    /// The state is another one, or somebody else leads, or it is over.
+    /// Another state is stored, or somebody else leads, or it is over.
     changed: Condvar,
+    /// There is something to store, or it is over.
+    unstored: Condvar,
+    /// Never locked by whoever holds the seat: it may take as long as a disk or another machine does.
     store: Mutex<Box<dyn Store>>,
 }
 
@@ -27,14 +32,15 @@ struct Seat {
     /// Who leads otherwise, if that is known.
     leader: Option<String>,
     is_closed: bool,
+    /// Counts the coordinators that have led here: after a store that failed, too, as that takes back what is not stored.
+    terms: u64,
     /// What was said last of a store that does not work: it is said once.
     complaint: Option<String>,
 }
 
 struct Leading {
     core: Coordinator,
-    /// The core's state as it is stored: what to go back to when storing fails.
-    stored: State,
+    term: u64,
     /// Until when nobody else can lead; without an end where nobody else ever can.
     until: Option<Instant>,
 }
@@ -42,9 +48,10 @@ struct Leading {
 impl Desk {
     pub(crate) fn new(settings: Settings, store: Box<dyn Store>, advertised: &str) -> Desk {
         let advertised = advertised.to_owned();
-        let seat = Seat { leading: None, leader: None, is_closed: false, complaint: None };
+        let seat = Seat { leading: None, leader: None, is_closed: false, terms: 0, complaint: None };
         let (description, seat) = (store.describe(), Mutex::new(seat));
-        Desk { settings, advertised, description, seat, changed: Condvar::new(), store: Mutex::new(store) }
+        let (changed, unstored) = (Condvar::new(), Condvar::new());
+        Desk { settings, advertised, description, seat, changed, unstored, store: Mutex::new(store) }
     }
 
     pub(crate) fn describe(&self) -> &str {
@@ -60,16 +67,36 @@ impl Desk {
         let mut seat = self.seat();
         let now = boottime();
         let Some(core) = seat.core(now) else { return seat.not_leading() };
+        let before = core.version();
         let answer = core.answer(now, ask, &self.description);
-        if core.unstored().is_some() {
+        if core.version() != before {
             core.tick(now);
-        }
-        if let Err(denial) = self.commit(&mut seat, now) {
-            return Tell::Denied(denial);
+            self.unstored.notify_one();
         }
         match answer {
-            Answer::Now(tell) => tell,
+            Answer::Now(tell) => match self.wait_until_stored(seat) {
+                Ok(()) => tell,
+                Err(denial) => Tell::Denied(denial),
+            },
             Answer::Later(wait) => self.wait(seat, &wait, now + self.settings.lease_ns / 4),
+        }
+    }
+
+    /// Waits until the state as it is now is stored. If it cannot be stored it has not happened.
+    fn wait_until_stored(&self, mut seat: MutexGuard<'_, Seat>) -> Result<(), Denial> {
+        let Some(Leading { core, term, .. }) = &seat.leading else { return Err(seat.denial()) };
+        let (term, version) = (*term, core.version());
+        loop {
+            let now = boottime();
+            match &seat.leading {
+                Some(leading) if leading.term != term => {
+                    return Err(Denial::Store(seat.complaint.clone().unwrap_or_default()));
+                }
+                Some(leading) if seat.leads(now) && leading.core.is_stored(version) => return Ok(()),
+                Some(_) if seat.leads(now) => {}
+                _ => return Err(seat.denial()),
+            }
+            seat = self.changed.wait_timeout(seat, IDLE_PAUSE).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -85,33 +112,51 @@ impl Desk {
         }
     }
 
-    /// Stores what has changed. If it cannot be stored it has not happened: the state is the stored one again, and everybody
-    /// has a whole lease.
-    fn commit(&self, seat: &mut Seat, now: Instant) -> Result<(), Denial> {
-        let Some(leading) = &mut seat.leading else {
-            return Err(Denial::NotLeading { leader: seat.leader.clone() });
-        };
-        let Some(state) = leading.core.unstored().cloned() else { return Ok(()) };
-        let result = self.lock_store().store(&state);
-        match result {
-            Ok(()) => {
-                leading.stored = state;
-                leading.core.stored();
-                seat.complaint = None;
-                self.changed.notify_all();
-                Ok(())
-            }
-            Err(StoreError::Deposed) => {
-                self.step_down(seat);
-                Err(Denial::NotLeading { leader: None })
-            }
-            Err(error) => {
-                let stored = leading.stored.clone();
-                leading.core = Coordinator::resume(stored, self.settings.clone(), now);
-                seat.complain(&error.to_string());
-                Err(Denial::Store(error.to_string()))
+    /// Stores what changes, until it is over.
+    pub(crate) fn keep_stored(&self) {
+        loop {
+            let has_nothing = |seat: &mut Seat| {
+                !seat.is_closed
+                    && seat.leading.as_ref().is_none_or(|leading| leading.core.unstored().is_none())
+            };
+            let seat =
+                self.unstored.wait_while(self.seat(), has_nothing).unwrap_or_else(PoisonError::into_inner);
+            let Some(leading) = seat.leading.as_ref().filter(|_| !seat.is_closed) else { return };
+            let (term, version, state) = (leading.term, leading.core.version(), leading.core.state().clone());
+            drop(seat);
+            let result = self.lock_store().store(&state);
+            let has_failed = matches!(result, Err(StoreError::Failed(_) | StoreError::Unusable(_)));
+            self.note_stored(term, version, state, result);
+            if has_failed {
+                std::thread::sleep(STORE_PAUSE);
             }
         }
+    }
+
+    /// What became of a state that was to be stored. If it was not, it has not happened: the state is the stored one again, and
+    /// everybody has a whole lease.
+    fn note_stored(&self, term: u64, version: u64, state: State, result: Result<(), StoreError>) {
+        let mut seat = self.seat();
+        let next = seat.terms + 1;
+        let Some(leading) = seat.leading.as_mut().filter(|leading| leading.term == term) else { return };
+        match result {
+            Ok(()) => {
+                leading.core.stored(version, state);
+                seat.complaint = None;
+            }
+            Err(StoreError::Deposed) => self.step_down(&mut seat),
+            Err(error) => {
+                leading.core = Coordinator::resume(
+                    leading.core.stored_state().clone(),
+                    self.settings.clone(),
+                    boottime(),
+                );
+                leading.term = next;
+                seat.terms = next;
+                seat.complain(&error.to_string());
+            }
+        }
+        self.changed.notify_all();
     }
 
     /// Decides what time decides, until it is over.
@@ -123,7 +168,9 @@ impl Desk {
                 None => IDLE_PAUSE,
                 Some(core) => {
                     let next = core.tick(now);
-                    let _ = self.commit(&mut seat, now);
+                    if core.unstored().is_some() {
+                        self.unstored.notify_one();
+                    }
                     Duration::from_nanos(next.since(now).max(1)).max(Duration::from_millis(1))
                 }
             };
@@ -193,25 +240,23 @@ impl Desk {
             )));
         }
         let is_new = state.is_none();
-        let (core, stored) = match state {
-            None => {
-                let core = Coordinator::new(self.settings.clone(), now);
-                let stored = core.state().clone();
-                (core, stored)
-            }
-            Some(state) => (Coordinator::resume((*state).clone(), self.settings.clone(), now), *state),
+        let mut core = match state {
+            None => Coordinator::new(self.settings.clone(), now),
+            Some(state) => Coordinator::resume(*state, self.settings.clone(), now),
         };
+        if core.unstored().is_some() {
+            // What is stored is where a store that fails later goes back to.
+            if let Err(error) = self.lock_store().store(core.state()) {
+                self.seat().complain(&error.to_string());
+                return Ok(());
+            }
+            core.stored(core.version(), core.state().clone());
+        }
         let mut seat = self.seat();
-        seat.leading = Some(Leading { core, stored, until });
+        seat.terms += 1;
+        seat.leading = Some(Leading { core, term: seat.terms, until });
         seat.leader = None;
-        if self.commit(&mut seat, now).is_err() && is_new {
-            // There is no stored state to go on with yet.
-            seat.leading = None;
-            return Ok(());
-        }
-        if seat.leading.is_some() {
-            tracing::info!(store = self.description, is_new, "leading");
-        }
+        tracing::info!(store = self.description, is_new, "leading");
         self.changed.notify_all();
         Ok(())
     }
@@ -249,6 +294,7 @@ impl Desk {
         // Behind a fault too.
         self.seat.lock().unwrap_or_else(PoisonError::into_inner).is_closed = true;
         self.changed.notify_all();
+        self.unstored.notify_all();
     }
 
     /// Another one may lead.
@@ -281,8 +327,12 @@ impl Seat {
         }
     }
 
+    fn denial(&self) -> Denial {
+        Denial::NotLeading { leader: self.leader.clone() }
+    }
+
     fn not_leading(&self) -> Tell {
-        Tell::Denied(Denial::NotLeading { leader: self.leader.clone() })
+        Tell::Denied(self.denial())
     }
 
     fn complain(&mut self, what: &str) {

@@ -83,6 +83,8 @@ impl CoordinatorServer {
         let desk = it.desk.clone();
         it.spawn("farrow-beat", move || desk.beat())?;
         let desk = it.desk.clone();
+        it.spawn("farrow-store", move || desk.keep_stored())?;
+        let desk = it.desk.clone();
         it.spawn("farrow-lead", move || desk.lead())?;
         tracing::info!(address = it.advertised, store = it.desk.describe(), "coordinating");
         Ok(it)

@@ -16,8 +16,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// How long the etcd lease of the leader is: how long nothing is decided when it dies without a word.
-const TERM: Duration = Duration::from_secs(5);
+/// How long the etcd lease of the leader is: how long nothing is decided when it dies without a word. etcd grants no less than
+/// two seconds with its default election timeout, and one request to a server that is away may take half of that.
+const TERM: Duration = Duration::from_secs(3);
 /// For one request to one server of etcd.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(1500);

@@ -76,6 +76,7 @@ fn clients_hear_of_maps_and_wait_while_there_is_none() {
     world.it.watch(world.now, P, "test").unwrap();
     assert_eq!(world.it.news_for_process(P, Epoch(0), false), Ok(None));
     world.start("a:1");
+    world.store();
     let news = world.it.news_for_process(P, Epoch(0), false).unwrap().unwrap();
     assert_eq!(news.map.unwrap().epoch, Epoch(1));
     assert_eq!(world.it.news_for_process(P, Epoch(1), false), Ok(None));

@@ -116,6 +116,10 @@ impl World {
         self.pass_until_lost();
     }
 
+    fn store(&mut self) {
+        self.it.stored(self.it.version(), self.it.state().clone());
+    }
+
     fn tick(&mut self) {
         self.it.tick(self.now);
     }

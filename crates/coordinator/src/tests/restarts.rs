@@ -94,7 +94,7 @@ fn a_node_that_renews_keeps_what_is_left_of_a_longer_lease() {
 fn renewals_alone_leave_nothing_to_store() {
     let mut world = World::formed(3, 3);
     assert!(world.it.unstored().is_some());
-    world.it.stored();
+    world.store();
     world.pass(3 * LEASE);
     assert_eq!(world.it.unstored(), None);
     world.it.new_client(world.now, P).unwrap();

@@ -1,5 +1,6 @@
 use super::*;
-use farrow_control::coordination::Denial;
+use crate::Wait;
+use farrow_control::coordination::{Denial, News, Tell};
 
 #[test]
 fn a_lost_node_is_removed_from_all_its_homes_by_one_order() {
@@ -85,10 +86,12 @@ fn an_agent_that_is_alive_and_never_opens_what_it_closed_is_relieved() {
 fn a_node_is_told_of_its_orders_once_and_of_maps_that_it_has_not() {
     let mut world = World::formed(3, 3);
     world.pass(LEASE);
+    world.store();
     assert_eq!(world.it.news_for_node(NodeId(0), Epoch(1), false), Ok(None));
     let first = world.it.news_for_node(NodeId(0), Epoch(0), false).unwrap().unwrap();
     assert_eq!(first.map.unwrap().epoch, Epoch(1));
     world.lose(2);
+    world.store();
     let (agent, order) = world.change().unwrap();
     let epoch = world.epoch();
     let news = world.it.news_for_node(agent, epoch, false).unwrap().unwrap();
@@ -97,6 +100,34 @@ fn a_node_is_told_of_its_orders_once_and_of_maps_that_it_has_not() {
     assert_eq!(world.it.news_for_node(agent, epoch, true).unwrap().unwrap().orders, [order]);
     assert_eq!(world.it.news_for_node(NodeId(2), epoch, true), Err(Denial::Deposed(NodeId(2))));
     world.change_views();
+    world.store();
     let news = world.it.news_for_node(agent, epoch, false).unwrap().unwrap();
     assert!(news.orders.is_empty() && news.map.is_some());
+}
+
+#[test]
+fn whoever_waits_hears_of_what_is_stored_and_never_waits_for_the_store() {
+    let mut world = World::formed(3, 3);
+    world.pass(LEASE);
+    world.store();
+    let wait = |node| Wait::Node(NodeId(node), Epoch(1));
+    let nothing_new = Some(Tell::News(Box::new(News { map: None, orders: vec![] })));
+    assert_eq!(world.it.poll(&wait(0), true), nothing_new);
+    world.lose(2);
+    let (agent, order) = world.change().unwrap();
+    world.it.close(world.now, agent, &[order.id]).unwrap();
+    let (version, state) = (world.it.version(), world.it.state().clone());
+    world.change_views();
+    for node in [0, 1, 2] {
+        assert_eq!(world.it.poll(&wait(node), false), None);
+        assert_eq!(world.it.poll(&wait(node), true), nothing_new);
+    }
+    world.it.stored(version, state.clone());
+    let Some(Tell::News(news)) = world.it.poll(&wait(agent.0), false) else { panic!() };
+    assert_eq!((news.map, news.orders.len()), (Some(state.map), 1), "it has been published since");
+    assert!(world.it.unstored().is_some());
+    world.store();
+    let Some(Tell::News(news)) = world.it.poll(&wait(agent.0), false) else { panic!() };
+    assert_eq!((news.map.map(|map| map.epoch), news.orders.len()), (Some(world.epoch()), 0));
+    assert_eq!(world.it.poll(&wait(2), false), Some(Tell::Denied(Denial::Deposed(NodeId(2)))));
 }

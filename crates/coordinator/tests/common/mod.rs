@@ -96,6 +96,7 @@ struct Inside {
     state: Option<State>,
     leader: Option<String>,
     is_broken: bool,
+    is_slow: bool,
     term: Option<Duration>,
 }
 
@@ -104,8 +105,17 @@ impl Shelf {
         self.0.lock().unwrap().is_broken = is_broken;
     }
 
+    /// What is to be stored waits for the end of this.
+    pub fn set_slow(&self, is_slow: bool) {
+        self.0.lock().unwrap().is_slow = is_slow;
+    }
+
     pub fn set_term(&self, term: Option<Duration>) {
         self.0.lock().unwrap().term = term;
+    }
+
+    pub fn next_client(&self) -> u32 {
+        self.0.lock().unwrap().state.as_ref().unwrap().next_client
     }
 
     pub fn depose(&self) {
@@ -165,6 +175,9 @@ impl Store for Place {
     }
 
     fn store(&mut self, state: &State) -> Result<(), StoreError> {
+        while self.shelf.0.lock().unwrap().is_slow {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let mut inside = self.lock()?;
         match inside.leader.as_deref() == Some(&self.name) {
             true => {

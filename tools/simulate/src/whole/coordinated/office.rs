@@ -7,7 +7,7 @@ use super::oracle;
 use crate::whole::mailbox::Mailbox;
 use farrow_control::coordination::{Ask, Tell};
 use farrow_coordinator::{Answer, Coordinator, Instant, Settings, State, Wait};
-use farrow_fabric::within;
+use farrow_fabric::{Nanos, within};
 use farrow_fabric_sim::TaskId;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -49,6 +49,12 @@ impl Office {
 
     pub(super) fn is_running(&self) -> bool {
         self.task.get().is_some()
+    }
+
+    fn store(&self, cluster: &Cluster, state: Rc<State>) {
+        *self.store.borrow_mut() = Some(serde_json::to_vec(&*state).expect("a state is data"));
+        cluster.world.note(|| format!("stored: {state:?}"));
+        *self.latest.borrow_mut() = Some(state);
     }
 }
 
@@ -102,6 +108,13 @@ impl Cluster {
     }
 }
 
+/// A state on its way into the store.
+struct Storing {
+    version: u64,
+    state: Rc<State>,
+    done: Nanos,
+}
+
 async fn serve(cluster: Rc<Cluster>) {
     let office = &cluster.office;
     let now = || Instant(office.clock.at(cluster.now()));
@@ -117,10 +130,16 @@ async fn serve(cluster: Rc<Cluster>) {
     };
     let long_poll = office.settings.lease_ns / 4;
     let mut waiting: Vec<(Wait, Instant, Letter)> = Vec::new();
+    let mut held: Vec<(u64, Letter, Tell)> = Vec::new();
+    let mut storing: Option<Storing> = None;
     let mut next = now();
     loop {
-        let letter = within(&cluster.time, office.clock.when(next.0), inbox.receive()).await.flatten();
-        let mut answered = Vec::new();
+        let until = storing.as_ref().map_or(Nanos(u64::MAX), |it| it.done).min(office.clock.when(next.0));
+        let letter = within(&cluster.time, until, inbox.receive()).await.flatten();
+        if let Some(it) = storing.take_if(|it| cluster.now() >= it.done) {
+            core.stored(it.version, (*it.state).clone());
+            office.store(&cluster, it.state);
+        }
         if let Some(letter) = letter {
             office.moments.set(office.moments.get() + 1);
             oracle::before(&cluster, &core, &letter.ask);
@@ -128,31 +147,33 @@ async fn serve(cluster: Rc<Cluster>) {
                 Answer::Now(tell) => {
                     cluster.world.note(|| format!("coordinator: {:?} -> {tell:?}", letter.ask));
                     oracle::after(&cluster, &core, &letter.ask, &tell);
-                    answered.push((letter, tell));
+                    held.push((core.version(), letter, tell));
                 }
                 Answer::Later(wait) => waiting.push((wait, now() + long_poll, letter)),
             }
         }
         next = core.tick(now());
+        if storing.is_none()
+            && let Some(state) = core.unstored()
+        {
+            let takes = 1 + cluster.world.draw(office.store_ns + 1);
+            let (version, state) = (core.version(), Rc::new(state.clone()));
+            storing = Some(Storing { version, state, done: cluster.now() + Duration::from_nanos(takes) });
+        }
         for (wait, due, letter) in std::mem::take(&mut waiting) {
             match core.poll(&wait, now() >= due) {
-                Some(tell) => answered.push((letter, tell)),
+                Some(tell) => cluster.send_back(letter, tell),
                 None => {
                     next = next.min(due);
                     waiting.push((wait, due, letter));
                 }
             }
         }
-        if let Some(state) = core.unstored() {
-            let (bytes, state) = (serde_json::to_vec(state).expect("a state is data"), state.clone());
-            core.stored();
-            cluster.sleep(1 + cluster.world.draw(office.store_ns + 1)).await;
-            *office.store.borrow_mut() = Some(bytes);
-            cluster.world.note(|| format!("stored: {state:?}"));
-            *office.latest.borrow_mut() = Some(Rc::new(state));
-        }
-        for (letter, tell) in answered {
-            cluster.send_back(letter, tell);
+        for (version, letter, tell) in std::mem::take(&mut held) {
+            match core.is_stored(version) {
+                true => cluster.send_back(letter, tell),
+                false => held.push((version, letter, tell)),
+            }
         }
     }
 }

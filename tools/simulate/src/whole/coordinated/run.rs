@@ -9,6 +9,7 @@ use super::scenario::{Fault, FaultKind, LEASE, Plan, Scenario, Step, Verb, When}
 use super::worker::{self, Handle, Shared};
 use crate::region::{self, Expect, Regions};
 use crate::sweep::{Ending, Tally};
+use farrow_fabric::Nanos;
 use farrow_fabric_sim::{TaskId, World};
 use farrow_layout::{RemoteAddr, Word};
 use farrow_testkit::history::{Answer, History, Outcome, Recorder, ValueId, durability};
@@ -216,7 +217,14 @@ impl Run<'_> {
         }
         let everybody = || self.clients.iter().all(|c| cluster.world.has_ended(c.task));
         self.until("the clients' steps", HEALING_LEASES, everybody);
-        self.until("restoring redundancy", HEALING_LEASES, || self.is_whole());
+        // A node that was cut off until now is passed over within a lease, though it serves by its peers' promises.
+        let since = Cell::new(None);
+        let is_whole_for_long = || {
+            let is_whole = self.is_whole();
+            since.set(since.get().or(Some(cluster.now())).filter(|_| is_whole));
+            since.get().is_some_and(|since: Nanos| cluster.now().0 - since.0 > cluster.lease_ns())
+        };
+        self.until("restoring redundancy", HEALING_LEASES, is_whole_for_long);
     }
 
     fn is_whole(&self) -> bool {
@@ -224,7 +232,15 @@ impl Run<'_> {
         let map = &state.map;
         let is_left =
             |home: &farrow_control::map::HomeEntry| self.scenario.is_reckless && home.members.is_empty();
-        map.homes.iter().all(|home| is_left(home) || home.is_open && map.missing(home) == 0)
+        // What is stored may be older than a death, or than a lease that has ended.
+        let is_served = |home: &farrow_control::map::HomeEntry| {
+            let mut lives =
+                home.members.iter().map(|m| self.cluster.life_of(&map.nodes[usize::from(m.node.0)]));
+            lives.all(|life| life.is_some_and(|life| life.is_leased(&self.cluster)))
+        };
+        map.homes
+            .iter()
+            .all(|home| is_left(home) || home.is_open && map.missing(home) == 0 && is_served(home))
             && state.orders.is_empty()
             && state.gone.is_empty()
             && state.deposing.is_empty()

@@ -174,7 +174,7 @@ impl Scenario {
             })
             .collect();
         let way_ns = of(&[20_000, 200_000, 1_000_000]);
-        let store_ns = of(&[1_000, 500_000, 5_000_000]);
+        let store_ns = of(&[1_000, 500_000, 5_000_000, LEASE / 2]);
         let faults = super::faults::draw(world, machines, clients.len());
         let is_reckless = pick(8) == 0;
         Scenario { settings, memory_len, machines, keys, clients, way_ns, store_ns, faults, is_reckless }
