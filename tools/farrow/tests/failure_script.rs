@@ -1,9 +1,11 @@
 //! What a newcomer tries on a replicated store in the first five minutes: kill a node, kill the coordinator, and look what is
 //! left. Three nodes, two copies, 200 keys of 64 KiB. Prints a table.
 
-use farrow_chaos::{Deployment, Launch, Settings, now_ns};
-use farrow_client::{Cluster, DialOptions, LocalClient, Options, Preference, Rdma, Require};
-use std::path::Path;
+mod common;
+
+use common::deployed::{connect, deploy};
+use farrow_chaos::now_ns;
+use farrow_client::LocalClient;
 use std::time::Duration;
 
 const KEYS: usize = 200;
@@ -12,36 +14,6 @@ const LEN: usize = 64 << 10;
 const LEASE: Duration = Duration::from_millis(150);
 /// No measure of the store: a machine on which even this is not held shows nothing.
 const GENEROUS: Duration = Duration::from_secs(5);
-
-fn deploy(dir: &Path) -> Deployment {
-    let settings = Settings {
-        farrow: env!("CARGO_BIN_EXE_farrow").into(),
-        coordinators: 1,
-        nodes: 3,
-        spares: 0,
-        copies: 2,
-        lease: LEASE,
-        memory: "96MiB".into(),
-        max_keys: 2_000,
-        restore_bandwidth: 1 << 30,
-        is_partitioned: false,
-    };
-    let leash = vec![env!("CARGO_BIN_EXE_farrow").into(), "leash".into()];
-    Deployment::start(settings, Launch { leash, dir: dir.to_owned() }).unwrap()
-}
-
-fn connect(deployment: &Deployment) -> LocalClient {
-    let dial = DialOptions {
-        secret: deployment.secret().clone(),
-        preference: Preference::Shm,
-        require: Require::Shm,
-        who: "test".into(),
-        timeout: Duration::from_secs(5),
-        rdma: Rdma::default(),
-    };
-    let cluster = Cluster::connect_through(&deployment.coordinator_addresses(), &[], &dial).unwrap();
-    cluster.local_client(&Options { deadline: GENEROUS, ..Options::default() }).unwrap()
-}
 
 fn key(i: usize) -> Vec<u8> {
     format!("object-{i}").into_bytes()
@@ -66,8 +38,8 @@ fn read_all(client: &LocalClient) -> Duration {
 #[test]
 fn a_node_dies_and_the_coordinator_dies_and_nothing_is_missing() {
     let dir = tempfile::tempdir().unwrap();
-    let mut deployment = deploy(dir.path());
-    let client = connect(&deployment);
+    let mut deployment = deploy(dir.path(), 3, 2, LEASE);
+    let client = connect(&deployment, GENEROUS);
     for i in 0..KEYS {
         client.block_on(client.put(&key(i), &value(i))).unwrap();
     }
@@ -95,7 +67,7 @@ fn a_node_dies_and_the_coordinator_dies_and_nothing_is_missing() {
     deployment.wait_whole(6 * GENEROUS).unwrap();
     let after = read_all(&client);
     // A client that has nothing in mind sees the same.
-    let fresh = connect(&deployment);
+    let fresh = connect(&deployment, GENEROUS);
     read_all(&fresh);
     for (key, value) in [("since", "the kill"), ("meanwhile", "too")] {
         let read = fresh.block_on(fresh.get(key.as_bytes())).unwrap().unwrap();

@@ -1,6 +1,8 @@
 //! A cluster of real processes, and the command line against it.
 #![allow(dead_code)] // Each test program uses its part.
 
+pub mod deployed;
+
 use std::io::Write;
 use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
