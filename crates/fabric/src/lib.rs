@@ -23,6 +23,7 @@ mod meter;
 #[cfg(feature = "suite")]
 pub mod suite;
 mod totals;
+mod wide;
 
 pub use boot_time::boot_time_ns;
 pub use buffer::{Buffer, Buffers, OutOfBuffers, Pinned, Registrar, Registration, Slice};

@@ -1,11 +1,15 @@
 //! Memory that other processes and devices change: word loads and stores, never a reference to its bytes.
 
-use crate::Pinned;
+use crate::{Pinned, wide};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise};
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+
+/// Words from which on wide steps are worth their while.
+const LEAST_WIDE: usize = 32;
 
 /// A mapping of memory that others may change at any time. Thread-safe: all access is atomic.
 #[derive(Debug)]
@@ -149,14 +153,25 @@ impl Mapping {
             // SAFETY: `i < len`.
             unsafe { out.add(i).write(value) };
         }
+        let wide = wide_part(at + head, words);
+        if !wide.is_empty() {
+            let start = head + 8 * wide.start;
+            // SAFETY: the part lies in both ranges, and its start is aligned (`wide_part`; the base is page-aligned).
+            unsafe {
+                let from = self.base.as_ptr().add(at + start).cast_const();
+                wide::load(from, out.add(start), 8 * wide.len() / wide::STEP);
+            }
+        }
         // SAFETY: `at + head` is aligned unless there are no words, and `check` has shown the range to be in the mapping.
         let from = unsafe { self.base.as_ptr().add(at + head).cast_const().cast::<AtomicU64>() };
-        for i in 0..words {
+        let one = |i: usize| {
             // SAFETY: the i-th aligned word of the checked range; atomic at this size everywhere.
             let value = unsafe { (*from.add(i)).load(Ordering::Relaxed) };
             // SAFETY: `head + 8 * i + 8 <= len`.
             unsafe { out.add(head + 8 * i).cast::<u64>().write_unaligned(value) };
-        }
+        };
+        (0..wide.start).for_each(one);
+        (wide.end..words).for_each(one);
         // What is read next must not be older than what was read here.
         fence(Ordering::Acquire);
     }
@@ -175,14 +190,25 @@ impl Mapping {
             let value = unsafe { bytes.add(i).read() };
             self.byte(at + i).store(value, Ordering::Relaxed);
         }
+        let wide = wide_part(at + head, words);
+        if !wide.is_empty() {
+            let start = head + 8 * wide.start;
+            // SAFETY: as in `load`.
+            unsafe {
+                let to = self.base.as_ptr().add(at + start);
+                wide::store(to, bytes.add(start), 8 * wide.len() / wide::STEP);
+            }
+        }
         // SAFETY: `at + head` is aligned unless there are no words, and `check` has shown the range to be in the mapping.
         let to = unsafe { self.base.as_ptr().add(at + head).cast_const().cast::<AtomicU64>() };
-        for i in 0..words {
+        let one = |i: usize| {
             // SAFETY: `head + 8 * i + 8 <= len`.
             let value = unsafe { bytes.add(head + 8 * i).cast::<u64>().read_unaligned() };
             // SAFETY: the i-th aligned word of the checked range; atomic at this size everywhere.
             unsafe { (*to.add(i)).store(value, Ordering::Relaxed) };
-        }
+        };
+        (0..wide.start).for_each(one);
+        (wide.end..words).for_each(one);
     }
 
     fn check(&self, at: usize, len: usize) {
@@ -191,6 +217,15 @@ impl Mapping {
             "{len} bytes at {at} are outside of the mapping"
         );
     }
+}
+
+/// Which of the `words` words from the aligned offset `at` on are copied in wide steps: as many as there are whole ones of.
+fn wide_part(at: usize, words: usize) -> Range<usize> {
+    let start = at.wrapping_neg() % wide::ALIGNMENT / 8;
+    if words < LEAST_WIDE || !wide::is_there() {
+        return 0..0;
+    }
+    start..start + (words - start) / (wide::STEP / 8) * (wide::STEP / 8)
 }
 
 impl Drop for Mapping {
@@ -217,7 +252,7 @@ mod tests {
     fn bytes_go_in_and_come_out_at_any_alignment() {
         let m = mapping(4096);
         for at in 0..20 {
-            for len in 0..40 {
+            for len in (0..40).chain(240..420) {
                 let bytes: Vec<u8> = (0..len).map(|i| (i * 7 + at + 1) as u8).collect();
                 m.copy_in(at, &bytes);
                 let mut out = vec![0; len];
@@ -225,6 +260,28 @@ mod tests {
                 assert_eq!(out, bytes, "{len} bytes at {at}");
             }
         }
+    }
+
+    #[test]
+    fn words_are_never_torn_however_many_are_copied() {
+        const WORDS: usize = 1000;
+        let m = mapping(8 * WORDS + 8);
+        let of = |value: u8| vec![value; 8 * WORDS];
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for value in 0..3000u32 {
+                    m.copy_in(8, &of(value as u8));
+                }
+                is_over.store(true, Ordering::Relaxed);
+            });
+            let mut out = of(0);
+            while !is_over.load(Ordering::Relaxed) {
+                m.copy_out(8, &mut out);
+                let is_whole = |word: &[u8]| word.iter().all(|byte| *byte == word[0]);
+                assert!(out.chunks(8).all(is_whole));
+            }
+        });
     }
 
     #[test]
