@@ -107,7 +107,7 @@ impl Deployment {
         for number in 0..deployment.settings.nodes {
             deployment.start_node(number)?;
         }
-        let patience = Duration::from_secs(10) + 10 * deployment.settings.lease;
+        let patience = Duration::from_secs(60) + 10 * deployment.settings.lease;
         deployment.wait_whole(patience).context("the cluster does not form")?;
         for number in deployment.settings.nodes..deployment.nodes.len() {
             deployment.start_node(number)?;

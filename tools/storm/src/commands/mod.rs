@@ -75,6 +75,9 @@ fn dir_flag(what: &str) -> Arg {
 fn dir(matches: &ArgMatches, temporary: &TempDir) -> Result<PathBuf> {
     let Some(dir) = matches.get_one::<PathBuf>("dir") else { return Ok(temporary.path().to_owned()) };
     std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    // A coordinator would go on with it.
+    let is_used = dir.join("coordinator.state").exists();
+    ensure!(!is_used, "{} holds the cluster of an earlier run: name another directory", dir.display());
     Ok(std::path::absolute(dir)?)
 }
 

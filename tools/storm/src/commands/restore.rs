@@ -58,7 +58,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
     ensure!((8..=1 << 20).contains(&value_len), "--value-len {value_len}: say 8B to 1MiB");
     ensure!(number("copies") < number("nodes"), "--copies {} needs one node more", number("copies"));
     // Of a size that one lost node leaves room in the others, and clients room to write.
-    let memory = 4 * bytes * number("copies") / (number("nodes") - 1) + (256 << 20);
+    let memory = 5 * bytes * number("copies") / (2 * (number("nodes") - 1)) + (256 << 20);
     let temporary = tempfile::Builder::new().prefix("farrow-restore-").tempdir()?;
     let dir = super::dir(matches, &temporary)?;
     let restore = Restore {
