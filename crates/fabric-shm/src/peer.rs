@@ -7,17 +7,25 @@ use crate::page::{ControlPage, MAX_LINKS};
 use farrow_fabric::{Corks, Mapping, MappingError, TotalsCell};
 use farrow_layout::{NodeId, ShmControl};
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{SealFlags, fcntl_get_seals, fstat};
+use rustix::fs::{SealFlags, Stat, fcntl_get_seals, fstat};
+use std::io;
 use std::mem::offset_of;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Of `stat`.
+const BLOCK_LEN: u64 = 512;
+/// A multiple of every page's size.
+const PART: u64 = 2 << 20;
 
 /// The memory and the control page of one node. One per node and process; links of all threads share it.
 #[derive(Debug)]
 pub struct ShmPeer {
     pub(crate) memory: Lent,
     pub(crate) page: ControlPage,
+    /// Bytes of the memory that [`ShmPeer::bring_near`] has left.
+    distant: AtomicU64,
 }
 
 /// Why what a node passed cannot be used.
@@ -68,7 +76,7 @@ pub enum PeerError {
         what: &'static str,
         /// The reason.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
@@ -78,8 +86,9 @@ impl ShmPeer {
     /// # Errors
     /// The node is not trusted to be well: whatever could make later access fail or die is refused here.
     pub fn map(memory: impl AsFd, control: impl AsFd) -> Result<Arc<ShmPeer>, PeerError> {
-        let control_len = examine(control.as_fd(), "control page", Named::Refused)?;
-        let memory_file_len = examine(memory.as_fd(), "memory", Named::Allowed)?;
+        let control_len = len_of(&examine(control.as_fd(), "control page", Named::Refused)?);
+        let memory_stat = examine(memory.as_fd(), "memory", Named::Allowed)?;
+        let memory_file_len = len_of(&memory_stat);
         let contradiction = |what, claimed, actual| PeerError::Contradiction { what, claimed, actual };
         let head = size_of::<ShmControl>() as u64;
         if control_len < head {
@@ -104,8 +113,33 @@ impl ShmPeer {
         if memory_len == 0 || memory_len != memory_file_len {
             return Err(contradiction("a memory length", memory_len, memory_file_len));
         }
+        // Pages that the node has not taken are not ours to take. (Huge ones are not counted, and need none of it.)
+        let is_taken = u64::try_from(memory_stat.st_blocks).unwrap_or(0) >= memory_len / BLOCK_LEN;
+        let distant = AtomicU64::new(if is_taken { memory_len } else { 0 });
         let memory = Lent::of(&memory, memory_len as usize)?;
-        Ok(Arc::new(ShmPeer { memory, page: ControlPage::new(mapping, links) }))
+        Ok(Arc::new(ShmPeer { memory, page: ControlPage::new(mapping, links), distant }))
+    }
+
+    /// Brings some more of the node's memory, about `bytes`, into the page tables of this process, as far as the node has taken its
+    /// memory. Whoever touches a page first pays for that otherwise, and copies run at a quarter of the speed. Says whether there is
+    /// more.
+    ///
+    /// # Errors
+    /// The system's, once: the rest comes near as it is touched.
+    pub fn bring_near(&self, bytes: u64) -> io::Result<bool> {
+        let left = self.distant.load(Ordering::Relaxed);
+        let next = left.saturating_sub(bytes.next_multiple_of(PART));
+        if left == 0
+            || self.distant.compare_exchange(left, next, Ordering::Relaxed, Ordering::Relaxed).is_err()
+        {
+            return Ok(left != 0);
+        }
+        let at = self.memory_len() - left;
+        if let Err(error) = self.memory.populate(at as usize, (left - next) as usize) {
+            self.distant.store(0, Ordering::Relaxed);
+            return Err(error.into());
+        }
+        Ok(next != 0)
     }
 
     /// A link for the thread that calls. A grant that is not ours fails at the first post, with nothing executed.
@@ -137,11 +171,11 @@ enum Named {
     Refused,
 }
 
-/// The file's length, once it is known to stay.
+/// What the file is, once its length is known to stay.
 ///
 /// A named file on tmpfs or hugetlbfs cannot be sealed; its owner is trusted not to cut it, as it is trusted not to
 /// overwrite it.
-fn examine(file: BorrowedFd<'_>, what: &'static str, named: Named) -> Result<u64, PeerError> {
+fn examine(file: BorrowedFd<'_>, what: &'static str, named: Named) -> Result<Stat, PeerError> {
     let system = |e: rustix::io::Errno| PeerError::System { what, source: e.into() };
     let stat = fstat(file).map_err(system)?;
     let sealed = fcntl_get_seals(file).is_ok_and(|seals| seals.contains(SealFlags::SHRINK));
@@ -149,5 +183,9 @@ fn examine(file: BorrowedFd<'_>, what: &'static str, named: Named) -> Result<u64
     if !sealed && !is_trusted {
         return Err(PeerError::Unsealed { what });
     }
-    Ok(u64::try_from(stat.st_size).unwrap_or(0))
+    Ok(stat)
+}
+
+fn len_of(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(0)
 }

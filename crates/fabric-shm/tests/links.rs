@@ -6,12 +6,24 @@ use common::{NODE, Node, add_one, fabric, long_chain, post, read_word};
 use farrow_fabric::{Effect, Fabric, Link, Mapping, VerbError, Why, boot_time_ns};
 use farrow_fabric_shm::{FenceError, PeerError, Revoked, ShmGrant, ShmPeer};
 use farrow_layout::{RemoteAddr, ShmControl, ShmLink as LinkRecord};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstat, ftruncate, memfd_create};
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 const LEN: usize = 64 << 20;
+
+#[test]
+fn memory_comes_near_in_parts_once_the_node_has_taken_it_and_is_never_taken_for_the_node() {
+    let node = Node::new(5 << 20, 1);
+    let taken = || fstat(node.memory.fd()).unwrap().st_blocks * 512;
+    assert!(!node.peer().bring_near(1).unwrap());
+    assert_eq!(taken(), 0);
+    node.memory.populate(|_| {}).unwrap();
+    let peer = node.peer();
+    let parts: Vec<bool> = (0..4).map(|_| peer.bring_near(1).unwrap()).collect();
+    assert_eq!(parts, [true, true, false, false], "two parts of 2 MiB, and one of what is left");
+}
 
 #[test]
 fn a_forged_grant_fails_at_its_first_post_with_nothing_executed() {

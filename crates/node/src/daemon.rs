@@ -131,12 +131,13 @@ impl Bound {
         }
         let (ready, are_ready) = channel();
         let (frozen, were_frozen) = channel();
+        let is_eager = config.node.populate;
         let agents: [(Role, &str, Agent); 3] = [
             (Role::Urgent, "farrow-urgent", Box::new(agent::urgent)),
             (
                 Role::Background,
                 "farrow-background",
-                Box::new(move |g, t, e| agent::background(g, t, e, &ready, &were_frozen)),
+                Box::new(move |g, t, e| agent::background(g, t, e, &ready, &were_frozen, is_eager)),
             ),
             (
                 Role::Freeze,

@@ -325,6 +325,25 @@ impl Session {
         DialError::Transport { address: self.address.clone(), why }
     }
 
+    /// Brings about `bytes` more of the memory of a node of this host near ([`ShmPeer::bring_near`]), once there was a link to it.
+    /// Says whether there is more.
+    ///
+    /// # Errors
+    /// The system's, once.
+    pub fn bring_near(&self, bytes: u64) -> std::io::Result<bool> {
+        let peer = self.peer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        peer.map_or(Ok(false), |peer| peer.bring_near(bytes))
+    }
+
+    /// Whether there is more for [`Session::bring_near`] once there is a link: the node is of this host, and its memory not mapped.
+    pub fn is_to_be_mapped(&self) -> bool {
+        self.choice.transport == "shm" && !self.is_mapped()
+    }
+
+    fn is_mapped(&self) -> bool {
+        self.peer.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// The node's part of [`Session::link`], on any thread: [`HalfLink::finish`] makes a link of it. Blocks.
     ///
     /// # Errors

@@ -20,6 +20,9 @@ use std::time::Duration;
 /// Ids of clients that agents are: no coordinator hands them out.
 const FIRST_AGENT: u32 = 0xfff0_0000;
 
+/// Bytes that are brought near at once: an order that comes meanwhile waits for a few milliseconds.
+const NEAR_AT_ONCE: u64 = 16 << 20;
+
 /// Which of a node's agents. They do not share links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -83,6 +86,36 @@ impl Ground {
             // Whoever does not answer now is dialled again when it is needed.
             let _ = self.session(&map, entry.id);
         }
+    }
+
+    /// Brings some of the memory of this host's other nodes near, ahead of need: see [`Session::bring_near`]. Says whether there is
+    /// more.
+    pub(crate) fn bring_near(&self) -> bool {
+        let map = self.service.latest();
+        let others = map.nodes.iter().filter(|entry| entry.is_up() && entry.id != self.service.node());
+        others.into_iter().any(|entry| self.bring_near_of(&map, entry.id).unwrap_or(false))
+    }
+
+    fn bring_near_of(&self, map: &ClusterMap, node: NodeId) -> Result<bool, AgentError> {
+        let session = self.session(map, node)?;
+        if session.is_to_be_mapped() {
+            self.link_to(map, node)?;
+        }
+        Ok(session.bring_near(NEAR_AT_ONCE).unwrap_or_else(|error| {
+            tracing::warn!(%node, %error, "cannot bring a node's memory near: copies of it will be slower");
+            false
+        }))
+    }
+
+    /// A new link to a node, of whatever epoch it is of.
+    fn link_to(&self, map: &ClusterMap, node: NodeId) -> Result<(AnyLink, Epoch), AgentError> {
+        let session = self.session(map, node)?;
+        let linked = session.link(&self.fabric, self.client).map_err(|error| {
+            self.forget(node);
+            said(&error)
+        })?;
+        self.links.borrow_mut().insert(node, linked.clone());
+        Ok(linked)
     }
 
     /// A session with a node; dialled if there is none.
@@ -203,15 +236,10 @@ impl Field<AnyFabric> for Ground {
             return Ok(link.clone());
         }
         self.links.borrow_mut().remove(&node);
-        let session = self.session(map, node)?;
-        let (link, of) = session.link(&self.fabric, self.client).map_err(|error| {
-            self.forget(node);
-            said(&error)
-        })?;
+        let (link, of) = self.link_to(map, node)?;
         if of < epoch {
             return Err(AgentError::NotNow(format!("{node} gave a link of {of}, before {epoch}")));
         }
-        self.links.borrow_mut().insert(node, (link.clone(), of));
         Ok(link)
     }
 }

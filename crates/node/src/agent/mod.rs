@@ -46,16 +46,18 @@ pub(crate) fn urgent(ground: &Ground, tasks: &Tasks, ending: &Ending) {
 }
 
 /// Cleans up behind lost clients, and copies blocks while clients work, until the daemon ends. Restores that are ready are handed to
-/// [`freeze`], and come back from it.
+/// [`freeze`], and come back from it. With nothing to do it brings the memory near that it may have to copy, if `is_eager`.
 pub(crate) fn background(
     ground: &Ground,
     tasks: &Tasks,
     ending: &Ending,
     ready: &Sender<Ready>,
     frozen: &Receiver<Frozen>,
+    is_eager: bool,
 ) {
     let events = Events::default();
     let mut restores = Restores::default();
+    let mut is_coming = false;
     // Copies are not worth a client's waiting for a core.
     if let Err(error) = rustix::process::nice(BACKGROUND_NICE) {
         tracing::debug!(%error, "restoring redundancy at the priority of everything else");
@@ -63,8 +65,9 @@ pub(crate) fn background(
     while !ending.is_told() {
         // Before the orders are looked at: what was frozen is no order any more.
         frozen.try_iter().for_each(|frozen| restores.put_back(frozen));
-        let wait = if restores.is_busy() { Duration::ZERO } else { IDLE };
+        let wait = if restores.is_busy() || is_coming { Duration::ZERO } else { IDLE };
         let orders = tasks.wait_for(wait, |order| !matches!(order.task, Task::ChangeView { .. }));
+        is_coming = is_eager && orders.is_empty() && !restores.is_busy() && ground.bring_near();
         for order in &orders {
             if let Task::RecoverClient { client } = order.task {
                 match block_on(ground.fabric(), recover(ground, &events, order, client)) {
