@@ -4,8 +4,6 @@ use crate::{Coordinator, Instant};
 use farrow_control::coordination::{Denial, News, ProcessId, Task};
 use farrow_layout::{ClientId, Epoch};
 
-/// Ids from here on are agents'.
-const FIRST_AGENT_ID: u32 = 0xFFF0_0000;
 /// Lost processes that are remembered. One that comes back later finds its clients' ids refused by the nodes.
 const MAX_LOST_KEPT: usize = 4096;
 /// Characters of a program's name that are kept.
@@ -56,7 +54,7 @@ impl Coordinator {
     /// [`Denial::ProcessLost`]; [`Denial::Bad`] when there are no more ids.
     pub fn new_client(&mut self, now: Instant, process: ProcessId) -> Result<ClientId, Denial> {
         self.check_process(process)?;
-        if self.state.next_client >= FIRST_AGENT_ID {
+        if ClientId(self.state.next_client).is_agent() {
             return Err(Denial::Bad("this cluster has no more ids for clients: found another one".into()));
         }
         let unknown = || Watcher { heard: now, who: String::new() };

@@ -39,6 +39,16 @@ id!(
     Epoch(u64), "e"
 );
 
+impl ClientId {
+    /// Nodes' agents have the ids from here on. No coordinator hands them out.
+    pub const FIRST_AGENT: ClientId = ClientId(0xfff0_0000);
+
+    /// Whether it is a node's agent that works under this id.
+    pub fn is_agent(self) -> bool {
+        self.0 >= ClientId::FIRST_AGENT.0
+    }
+}
+
 /// One life of a memory node's memory: drawn at random when it is formatted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

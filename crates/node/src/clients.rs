@@ -6,6 +6,10 @@ use farrow_layout::{ClientId, Epoch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// Agents of other nodes that a node serves besides its clients: three of each of some 170. Without them nothing is restored, so
+/// clients never take their places.
+pub(crate) const MOST_AGENTS: u32 = 512;
+
 /// A connection; never used again in the life of a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
@@ -65,8 +69,10 @@ impl<L: Copy + Default> Clients<L> {
         if self.joined.contains_key(&client) {
             return Err(Refusal::ClientTaken(client));
         }
-        if self.joined.len() >= self.max as usize {
-            return Err(Refusal::TooManyClients(self.max));
+        let max = if client.is_agent() { MOST_AGENTS } else { self.max };
+        if self.joined.keys().filter(|joined| joined.is_agent() == client.is_agent()).count() >= max as usize
+        {
+            return Err(Refusal::TooManyClients(max));
         }
         self.joined.insert(client, Client { session, who: who.clone(), link: L::default() });
         Ok(())
@@ -195,5 +201,8 @@ mod tests {
         assert!(matches!(it.join(ClientId(0), HERE, &Arc::default()), Err(Refusal::Bad(_))));
         it.join(ClientId(1), HERE, &Arc::default()).unwrap();
         assert_eq!(it.join(ClientId(2), HERE, &Arc::default()), Err(Refusal::TooManyClients(1)));
+        it.join(ClientId::FIRST_AGENT, HERE, &Arc::default()).expect("agents have places of their own");
+        it.leave(ClientId(1), HERE).unwrap();
+        it.join(ClientId(2), HERE, &Arc::default()).expect("and take nobody's");
     }
 }

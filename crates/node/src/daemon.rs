@@ -1,6 +1,7 @@
 //! A memory node's life: bind, serve, stop.
 
 use crate::agent::{self, Ground, Role, Tasks};
+use crate::clients::MOST_AGENTS;
 use crate::coordinated::{Peers, beat, keep, register};
 use crate::listen::{Door, Listeners};
 use crate::memory;
@@ -187,7 +188,7 @@ impl Bound {
     ) -> Result<Daemon, StartError> {
         let shm_socket = self.listeners.shm_socket();
         let service = Service::start(&self.config, map, node, memory, incarnation, shm_socket)?;
-        let max_sessions = self.config.node.max_clients as usize + SESSIONS_FOR_TOOLS;
+        let max_sessions = (self.config.node.max_clients + MOST_AGENTS) as usize + SESSIONS_FOR_TOOLS;
         let core = Arc::new(Core {
             service: Arc::new(service),
             secret: secret.clone(),

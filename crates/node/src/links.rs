@@ -1,7 +1,7 @@
 //! All ways into the node's memory, and the epoch they belong to.
 
 use crate::StartError;
-use crate::clients::Link;
+use crate::clients::{Link, MOST_AGENTS};
 use crate::rdma::{self, RdmaHost, RdmaLink};
 use farrow_config::{Config, Require, Transport};
 use farrow_control::message::{RdmaEnd, RdmaPort, Refusal, ShmEnd};
@@ -49,11 +49,11 @@ fn own_address(config: &Config) -> IpAddr {
 impl Links {
     /// Offers `memory`, as far as `config` wants and the machine can.
     pub(crate) fn start(config: &Config, memory: NodeMemory, epoch: Epoch) -> Result<Links, StartError> {
-        let max_clients = config.node.max_clients;
+        let max_links = config.node.max_clients + MOST_AGENTS;
         let shm = match config.fabric.transport {
             Transport::Rdma => Shm::Refused("fabric.transport is rdma"),
             Transport::Auto | Transport::Shm => {
-                Shm::Offered(ShmHost::start(memory.len(), max_clients, epoch.0)?)
+                Shm::Offered(ShmHost::start(memory.len(), max_links, epoch.0)?)
             }
         };
         let rdma = rdma::open(&config.fabric, &memory, own_address(config), epoch);

@@ -50,7 +50,8 @@ fn more_sessions_than_there_may_be_are_told_why() {
     let mut config = config();
     config.node.max_clients = 1;
     let daemon = Daemon::start(&config, &secret()).unwrap();
-    let mut inside: Vec<_> = (0..17).map(|_| dial(&daemon)).collect();
+    // A client, 16 tools, and 512 agents of other nodes.
+    let mut inside: Vec<_> = (0..1 + 16 + 512).map(|_| dial(&daemon)).collect();
     inside.iter_mut().for_each(|peer| drop(peer.hello()));
     let mut refused = dial(&daemon);
     assert_eq!(refused.refused(&Request::Stats), Refusal::TooManyClients(1));

@@ -17,9 +17,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// Ids of clients that agents are: no coordinator hands them out.
-const FIRST_AGENT: u32 = 0xfff0_0000;
-
 /// Bytes that are brought near at once: an order that comes meanwhile waits for a few milliseconds.
 const NEAR_AT_ONCE: u64 = 16 << 20;
 
@@ -61,7 +58,7 @@ impl Ground {
         role: Role,
     ) -> Result<Ground, String> {
         let options = FabricOptions { rdma: Some(dial.rdma.clone()), ..FabricOptions::default() };
-        let client = FIRST_AGENT + Role::COUNT * u32::from(service.node().0) + role as u32;
+        let client = ClientId::FIRST_AGENT.0 + Role::COUNT * u32::from(service.node().0) + role as u32;
         Ok(Ground {
             fabric: AnyFabric::new(&options)?,
             service,
