@@ -21,6 +21,36 @@ pub(crate) fn is_there() -> bool {
     false
 }
 
+/// Copies `steps` times [`STEP`] bytes, loading and storing by these instructions.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+macro_rules! copy {
+    ($load:literal, $store:literal, $from:expr, $to:expr, $steps:expr) => {
+        std::arch::asm!(
+            "2:",
+            concat!($load, " {a}, [{from}]"),
+            concat!($load, " {b}, [{from} + 16]"),
+            concat!($load, " {c}, [{from} + 32]"),
+            concat!($load, " {d}, [{from} + 48]"),
+            concat!($store, " [{to}], {a}"),
+            concat!($store, " [{to} + 16], {b}"),
+            concat!($store, " [{to} + 32], {c}"),
+            concat!($store, " [{to} + 48], {d}"),
+            "add {from}, 64",
+            "add {to}, 64",
+            "dec {steps}",
+            "jnz 2b",
+            from = inout(reg) $from => _,
+            to = inout(reg) $to => _,
+            steps = inout(reg) $steps => _,
+            a = out(xmm_reg) _,
+            b = out(xmm_reg) _,
+            c = out(xmm_reg) _,
+            d = out(xmm_reg) _,
+            options(nostack),
+        )
+    };
+}
+
 /// Copies `steps` times [`STEP`] bytes out of shared memory: each aligned word as it was at one moment, words in any order.
 ///
 /// # Safety
@@ -28,34 +58,9 @@ pub(crate) fn is_there() -> bool {
 /// is valid for writes, and nobody else's meanwhile.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 pub(crate) unsafe fn load(shared: *const u8, local: *mut u8, steps: usize) {
-    if steps == 0 {
-        return;
-    }
-    // SAFETY: reads and writes the ranges that the caller vouches for, and the registers named; the flags are not preserved.
-    unsafe {
-        std::arch::asm!(
-            "2:",
-            "movdqa {a}, [{from}]",
-            "movdqa {b}, [{from} + 16]",
-            "movdqa {c}, [{from} + 32]",
-            "movdqa {d}, [{from} + 48]",
-            "movdqu [{to}], {a}",
-            "movdqu [{to} + 16], {b}",
-            "movdqu [{to} + 32], {c}",
-            "movdqu [{to} + 48], {d}",
-            "add {from}, 64",
-            "add {to}, 64",
-            "dec {steps}",
-            "jnz 2b",
-            from = inout(reg) shared => _,
-            to = inout(reg) local => _,
-            steps = inout(reg) steps => _,
-            a = out(xmm_reg) _,
-            b = out(xmm_reg) _,
-            c = out(xmm_reg) _,
-            d = out(xmm_reg) _,
-            options(nostack),
-        );
+    if steps > 0 {
+        // SAFETY: reads and writes the ranges that the caller vouches for, and the registers named; flags are not preserved.
+        unsafe { copy!("movdqa", "movdqu", shared, local, steps) }
     }
 }
 
@@ -66,34 +71,9 @@ pub(crate) unsafe fn load(shared: *const u8, local: *mut u8, steps: usize) {
 /// `local` is valid for reads, and nobody changes it meanwhile.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 pub(crate) unsafe fn store(shared: *mut u8, local: *const u8, steps: usize) {
-    if steps == 0 {
-        return;
-    }
-    // SAFETY: as for `load`.
-    unsafe {
-        std::arch::asm!(
-            "2:",
-            "movdqu {a}, [{from}]",
-            "movdqu {b}, [{from} + 16]",
-            "movdqu {c}, [{from} + 32]",
-            "movdqu {d}, [{from} + 48]",
-            "movdqa [{to}], {a}",
-            "movdqa [{to} + 16], {b}",
-            "movdqa [{to} + 32], {c}",
-            "movdqa [{to} + 48], {d}",
-            "add {from}, 64",
-            "add {to}, 64",
-            "dec {steps}",
-            "jnz 2b",
-            from = inout(reg) local => _,
-            to = inout(reg) shared => _,
-            steps = inout(reg) steps => _,
-            a = out(xmm_reg) _,
-            b = out(xmm_reg) _,
-            c = out(xmm_reg) _,
-            d = out(xmm_reg) _,
-            options(nostack),
-        );
+    if steps > 0 {
+        // SAFETY: as for `load`.
+        unsafe { copy!("movdqu", "movdqa", local, shared, steps) }
     }
 }
 
