@@ -225,18 +225,19 @@ impl Field<AnyFabric> for Ground {
             .collect()
     }
 
-    async fn link(&self, map: &ClusterMap, node: NodeId, epoch: Epoch) -> Result<AnyLink, AgentError> {
+    async fn link(
+        &self,
+        map: &ClusterMap,
+        node: NodeId,
+        epoch: Epoch,
+    ) -> Result<(AnyLink, Epoch), AgentError> {
         if let Some((link, of)) = self.links.borrow().get(&node)
             && link.is_up()
             && *of >= epoch
         {
-            return Ok(link.clone());
+            return Ok((link.clone(), *of));
         }
         self.links.borrow_mut().remove(&node);
-        let (link, of) = self.link_to(map, node)?;
-        if of < epoch {
-            return Err(AgentError::NotNow(format!("{node} gave a link of {of}, before {epoch}")));
-        }
-        Ok(link)
+        self.link_to(map, node)
     }
 }

@@ -135,21 +135,23 @@ impl Field<SimFabric> for Ground {
         join_all(asked.collect::<Vec<_>>()).await
     }
 
-    async fn link(&self, map: &ClusterMap, node: NodeId, epoch: Epoch) -> Result<SimLink, AgentError> {
+    async fn link(
+        &self,
+        map: &ClusterMap,
+        node: NodeId,
+        epoch: Epoch,
+    ) -> Result<(SimLink, Epoch), AgentError> {
         let known = self.links.borrow().get(&node).cloned();
-        if let Some((link, _)) = known.filter(|(link, of)| link.is_up() && *of >= epoch) {
-            return Ok(link);
+        if let Some(made) = known.filter(|(link, of)| link.is_up() && *of >= epoch) {
+            return Ok(made);
         }
         self.links.borrow_mut().remove(&node);
         let session = self.session(map, node).await?;
         let asked = NodeAsk::Link(self.client, self.fabric.clone());
         match session.ask(asked, self.patience()).await {
-            Ok(NodeTell::Link(link, of)) if of >= epoch => {
+            Ok(NodeTell::Link(link, of)) => {
                 self.links.borrow_mut().insert(node, (link.clone(), of));
-                Ok(link)
-            }
-            Ok(NodeTell::Link(_, of)) => {
-                Err(AgentError::NotNow(format!("{node} gave a link of {of}, before {epoch}")))
+                Ok((link, of))
             }
             Ok(NodeTell::Plain(_)) => unreachable!("a link was asked for"),
             Err(why) => {
