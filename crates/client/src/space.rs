@@ -313,8 +313,17 @@ impl HomeExtents {
 
 /// Writes the records of a new extent at the backups before the first entry goes there, so that whoever survives knows
 /// whose it is.
+///
+/// Who joins the home later has the primary's table as it stood when the home was closed, and must find the extent there: it has
+/// to be granted before that. What a backup was told over a link of this view was, since the fence would have broken that. Without
+/// a backup, the primary's own link has to say so; a client that slept may ask a home for an extent that has other members by now.
 async fn announce<F: Fabric>(home: &Home<F::Link>, extent: &Extent) -> Result<(), VerbError> {
     let meter = Meter::new();
+    if home.backups().is_empty() {
+        let primary = home.primary();
+        let record = Chain::new().read_word(primary.segment.extent_record(extent.first));
+        return meter.post(&primary.link, record).await.map(drop);
+    }
     let posted = home.backups().iter().flat_map(|member| {
         let records: Vec<u64> = (extent.first..extent.first + u64::from(extent.count)).collect();
         let chains: Vec<_> = records

@@ -544,6 +544,31 @@ fn a_put_whose_primary_dies_while_it_is_asked_for_room_waits_for_the_successor()
 }
 
 #[test]
+fn a_member_that_joined_while_the_client_slept_is_told_of_the_extent_it_got_meanwhile() {
+    let control = Control::new(&["c:1"]);
+    let key = control.key(0);
+    let joining = control.0.map.borrow().homes[0].members[1];
+    for lost in [1, 2] {
+        control.close_without(Some(NodeId(lost)));
+        control.open();
+    }
+    let client = control.client_with(Options { allow_under_replicated: true, ..Options::default() });
+    assert!(control.run(client.get(&key)).unwrap().is_none());
+    // One member joins, with a copy of a table in which the extent is not.
+    control.publish(|map| {
+        map.homes[0].members.push(joining);
+        (map.homes[0].epoch, map.homes[0].is_open) = (map.epoch, false);
+    });
+    let epoch = control.0.map.borrow().epoch;
+    [0, 1].map(NodeId).into_iter().for_each(|node| control.fence(node, epoch));
+    control.open();
+    control.put(&client, &key, b"one");
+    let at = control.0.plan.segment(joining.segment).extent_record(0);
+    let record = ExtentWord::from_raw(control.0.world.memory(joining.node).word(at));
+    assert_eq!(record, ExtentWord::open_as(FIRST, 1), "its new primary would grant it again");
+}
+
+#[test]
 fn extents_of_large_values_are_sealed_when_the_next_one_is_written() {
     let control = Control::new(&["c:1"]);
     let client = control.client();
