@@ -15,6 +15,9 @@ use std::time::Duration;
 const SHORTEST_WAIT: Duration = Duration::from_millis(1);
 /// up to this.
 const LONGEST_WAIT: Duration = Duration::from_millis(100);
+/// The longest wait for the map that goes on without a node. It may never come: a node that holds the last copy of something is
+/// waited for, and one that was silent for a moment may be heard again.
+const DEPOSING_WAIT: Duration = Duration::from_millis(200);
 /// The coordinator hears of a node that could not be linked so often in a row.
 const TELLING: u32 = 2;
 /// Looks at a link that works still and is to be fenced, before it is made anew all the same: a link may be broken at the
@@ -234,6 +237,12 @@ impl<F: Fabric, R: Routes<F>> Links<F, R> {
         let sleep = self.fabric.sleep_until(self.fabric.now() + wait);
         let has_slept = first(sleep, self.routes.newer_than(map.epoch)).await;
         if has_slept { Ok(()) } else { Err(Unlinked::MapChanged) }
+    }
+
+    /// Waits for a later map than `map`, or until nodes that are to go are worth another look.
+    pub(super) async fn wait_for_successor(&self, map: &ClusterMap) {
+        // Whichever it was, the map is looked at next.
+        let _ = self.pause(DEPOSING_WAIT, map).await;
     }
 
     /// Drops links to nodes that are not there any more.

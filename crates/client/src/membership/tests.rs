@@ -544,6 +544,26 @@ fn a_put_whose_primary_dies_while_it_is_asked_for_room_waits_for_the_successor()
 }
 
 #[test]
+fn a_node_that_is_to_go_and_comes_back_is_worked_with_though_the_map_stays() {
+    let control = Control::new(&["c:1"]);
+    let client = control.client();
+    let key = control.key(0);
+    control.put(&client, &key, b"one");
+    // Silent, with the last copy of something: no map goes on without it.
+    control.lose_link(NodeId(0));
+    control.0.unreachable.borrow_mut().insert(NodeId(0));
+    control.0.decision.set(Decision::Deposing);
+    let (reader, name) = (client.clone(), key.clone());
+    let get = async move { reader.get(&name).await.unwrap().unwrap().to_vec() };
+    let script = control.clone();
+    let value = control.beside(get, async move {
+        script.sleep(Duration::from_millis(50)).await;
+        script.0.unreachable.borrow_mut().clear();
+    });
+    assert_eq!(value, b"one");
+}
+
+#[test]
 fn a_member_that_joined_while_the_client_slept_is_told_of_the_extent_it_got_meanwhile() {
     let control = Control::new(&["c:1"]);
     let key = control.key(0);

@@ -191,7 +191,10 @@ impl<F: Fabric, R: Routes<F>> HomeViews<F, R> {
     async fn settle(&self, unlinked: Unlinked, map: &ClusterMap, id: ClientId) -> Result<(), NoWay> {
         match unlinked {
             Unlinked::MapChanged => {}
-            Unlinked::Deposing => self.wait_behind(map).await,
+            Unlinked::Deposing => {
+                self.counts.note(|c| c.map_waits += 1);
+                self.links.wait_for_successor(map).await;
+            }
             Unlinked::Evicted => self.rename(id).await?,
             Unlinked::Broken(node, why) => return Err(NoWay::Unlinked { node, why }),
         }
