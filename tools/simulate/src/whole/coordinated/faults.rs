@@ -4,7 +4,9 @@ use super::cluster::Cluster;
 use super::net::Party;
 use super::scenario::{Fault, FaultKind, LEASE, When};
 use farrow_control::map::ClusterMap;
+use farrow_coordinator::State;
 use farrow_fabric_sim::World;
+use farrow_layout::NodeId;
 
 /// Faults of one run, each with its end.
 pub(super) fn draw(world: &World, machines: usize, clients: usize) -> Vec<Fault> {
@@ -59,10 +61,17 @@ pub(super) fn draw(world: &World, machines: usize, clients: usize) -> Vec<Fault>
 }
 
 /// Whether a fault that strikes a machine leaves every home a copy on one that nothing is wrong with.
-pub(super) fn is_spared(cluster: &Cluster, machine: usize) -> bool {
-    let Some(state) = cluster.office.latest() else { return false };
+///
+/// What is stored may be behind what is decided, and what is decided may never be stored: both count. A node that the coordinator
+/// has not heard for a while may be passed over in the very next moment, though nothing is between them any more.
+fn is_spared(cluster: &Cluster, machine: usize) -> bool {
+    let states = [cluster.office.latest(), cluster.office.decided()];
+    states.iter().all(|state| state.as_ref().is_some_and(|state| is_spared_in(cluster, machine, state)))
+}
+
+fn is_spared_in(cluster: &Cluster, machine: usize, state: &State) -> bool {
     let map: &ClusterMap = &state.map;
-    let is_well = |node: farrow_layout::NodeId| {
+    let is_well = |node: NodeId| {
         let entry = &map.nodes[usize::from(node.0)];
         let of = cluster.machine_of(entry);
         entry.is_up()
@@ -71,6 +80,7 @@ pub(super) fn is_spared(cluster: &Cluster, machine: usize) -> bool {
             && !state.gone.contains(&node)
             && !of.is_paused.get()
             && !cluster.net.is_touched(Party::Machine(of.number))
+            && cluster.office.is_in_touch(cluster.now(), node)
             && cluster.life_of(entry).is_some_and(|life| life.is_leased(cluster))
     };
     map.homes.iter().all(|home| home.members.iter().any(|member| is_well(member.node)))

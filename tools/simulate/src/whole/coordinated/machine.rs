@@ -160,7 +160,7 @@ async fn beat(cluster: Rc<Cluster>, life: Rc<Life>) {
             epoch: life.map().epoch,
             progress: life.orders.progress(),
         };
-        match cluster.ask(Party::Machine(life.machine), Ask::Renew(renewal), lease).await {
+        match cluster.ask(Party::Machine(life.machine), Ask::Renew(renewal), lease / 2).await {
             Some(Tell::News(news)) => {
                 life.set_lease(sent + served(cluster.lease()));
                 if let Some(map) = &news.map {

@@ -9,7 +9,9 @@ use farrow_control::coordination::{Ask, Tell};
 use farrow_coordinator::{Answer, Coordinator, Instant, Settings, State, Wait};
 use farrow_fabric::{Nanos, within};
 use farrow_fabric_sim::TaskId;
+use farrow_layout::NodeId;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -29,6 +31,13 @@ pub(super) struct Office {
     store: RefCell<Option<Vec<u8>>>,
     /// The same, as oracles read it.
     latest: RefCell<Option<Rc<State>>>,
+    /// What is decided, stored or not.
+    decided: RefCell<Option<Rc<State>>>,
+    /// When each node was heard last, or a coordinator began that gives everybody a lease.
+    heard: RefCell<BTreeMap<NodeId, Nanos>>,
+    begun: Cell<Nanos>,
+    /// Since when nobody is heard.
+    away_since: Cell<Option<Nanos>>,
     store_ns: u64,
     task: Cell<Option<TaskId>>,
     /// Requests that were carried out so far: what faults go by.
@@ -38,13 +47,40 @@ pub(super) struct Office {
 impl Office {
     pub(super) fn new(settings: Settings, clock: Clock, store_ns: u64) -> Office {
         let (inbox, task) = (RefCell::new(Mailbox::new()), Cell::new(None));
-        let (store, latest) = (RefCell::default(), RefCell::default());
-        Office { settings, clock, inbox, store, latest, store_ns, task, moments: Cell::default() }
+        let (store, latest, decided) = (RefCell::default(), RefCell::default(), RefCell::default());
+        let (heard, begun, away_since) = (RefCell::default(), Cell::new(Nanos(0)), Cell::default());
+        let moments = Cell::default();
+        Office {
+            settings,
+            clock,
+            inbox,
+            store,
+            latest,
+            decided,
+            heard,
+            begun,
+            away_since,
+            store_ns,
+            task,
+            moments,
+        }
     }
 
     /// What is stored, once anything is.
     pub(super) fn latest(&self) -> Option<Rc<State>> {
         self.latest.borrow().clone()
+    }
+
+    /// What is decided, as far as a coordinator that goes on will know.
+    pub(super) fn decided(&self) -> Option<Rc<State>> {
+        self.decided.borrow().clone()
+    }
+
+    /// Whether the coordinator, or the next one, is far from taking a node for lost.
+    pub(super) fn is_in_touch(&self, now: Nanos, node: NodeId) -> bool {
+        let heard = self.heard.borrow().get(&node).copied().unwrap_or(Nanos(0)).max(self.begun.get());
+        let now = self.away_since.get().unwrap_or(now);
+        now.0.saturating_sub(heard.0) <= self.settings.lease_ns / 2
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -65,6 +101,8 @@ impl Cluster {
             return;
         }
         *self.office.inbox.borrow_mut() = Mailbox::new();
+        self.office.begun.set(self.now());
+        self.office.away_since.set(None);
         let task = self.world.spawn(&self.time, serve(self.clone()));
         self.office.task.set(Some(task));
     }
@@ -73,16 +111,24 @@ impl Cluster {
     pub(super) fn crash_office(&self) {
         if let Some(task) = self.office.task.take() {
             self.world.stop(task);
+            self.office.away_since.set(self.office.away_since.get().or(Some(self.now())));
+            *self.office.decided.borrow_mut() = self.office.latest();
             self.office.inbox.borrow().close();
         }
     }
 
     pub(super) fn pause_office(&self) {
-        self.office.task.get().into_iter().for_each(|task| self.world.pause(task));
+        if let Some(task) = self.office.task.get() {
+            self.world.pause(task);
+            self.office.away_since.set(self.office.away_since.get().or(Some(self.now())));
+        }
     }
 
     pub(super) fn resume_office(&self) {
-        self.office.task.get().into_iter().for_each(|task| self.world.resume(task));
+        if let Some(task) = self.office.task.get() {
+            self.world.resume(task);
+            self.office.away_since.set(None);
+        }
     }
 
     /// Asks the coordinator; `None` when no answer comes in time.
@@ -133,6 +179,7 @@ async fn serve(cluster: Rc<Cluster>) {
     let mut held: Vec<(u64, Letter, Tell)> = Vec::new();
     let mut storing: Option<Storing> = None;
     let mut next = now();
+    let mut decided = None;
     loop {
         let until = storing.as_ref().map_or(Nanos(u64::MAX), |it| it.done).min(office.clock.when(next.0));
         let letter = within(&cluster.time, until, inbox.receive()).await.flatten();
@@ -143,6 +190,9 @@ async fn serve(cluster: Rc<Cluster>) {
         if let Some(letter) = letter {
             office.moments.set(office.moments.get() + 1);
             oracle::before(&cluster, &core, &letter.ask);
+            if let Ask::Renew(renewal) = &letter.ask {
+                office.heard.borrow_mut().insert(renewal.node, cluster.now());
+            }
             match core.answer(now(), &letter.ask, "simulated") {
                 Answer::Now(tell) => {
                     cluster.world.note(|| format!("coordinator: {:?} -> {tell:?}", letter.ask));
@@ -153,6 +203,9 @@ async fn serve(cluster: Rc<Cluster>) {
             }
         }
         next = core.tick(now());
+        if decided.replace(core.version()) != Some(core.version()) {
+            *office.decided.borrow_mut() = Some(Rc::new(core.state().clone()));
+        }
         if storing.is_none()
             && let Some(state) = core.unstored()
         {

@@ -42,8 +42,14 @@ pub(super) struct Process {
 pub(super) struct Ways(pub(super) Rc<Process>);
 
 impl Process {
-    /// Gets a map and an id for its client, as long as that takes.
-    pub(super) async fn start(cluster: Rc<Cluster>, number: usize, fabric: SimFabric) -> Rc<Process> {
+    /// Gets a map and an id for its client, as long as that takes. From when it has tasks of its own it is in `place`, for whoever
+    /// stops it.
+    pub(super) async fn start(
+        cluster: Rc<Cluster>,
+        number: usize,
+        fabric: SimFabric,
+        place: &RefCell<Option<Rc<Process>>>,
+    ) -> Rc<Process> {
         let name = ProcessId(cluster.fresh());
         let here = Party::Process(number);
         let who = || "simulated".to_owned();
@@ -72,6 +78,7 @@ impl Process {
             is_paused: Cell::default(),
             is_over: Cell::default(),
         });
+        *place.borrow_mut() = Some(process.clone());
         process.spawn(watch(process.clone()));
         while process.take_id().await.is_err() {
             cluster.sleep(cluster.lease_ns() / 16).await;

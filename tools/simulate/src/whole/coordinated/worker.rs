@@ -47,8 +47,7 @@ pub(super) struct Worker {
 /// Starts a process, does its steps, and leaves.
 pub(super) async fn run(shared: Shared, number: usize, plan: Plan, handle: Handle) {
     let cluster = shared.cluster.clone();
-    let process = Process::start(cluster.clone(), number, handle.fabric.clone()).await;
-    *handle.process.borrow_mut() = Some(process.clone());
+    let process = Process::start(cluster.clone(), number, handle.fabric.clone(), &handle.process).await;
     let map = farrow_client::Routes::map(&Ways(process.clone()));
     let layout = map.plan().expect("a map in use");
     let options = Options {
