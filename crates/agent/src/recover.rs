@@ -22,7 +22,9 @@ pub async fn recover<F: Fabric>(
     let map = field.map();
     let up: Vec<NodeId> = map.nodes.iter().filter(|entry| entry.is_up()).map(|entry| entry.id).collect();
     let mut open: Vec<message::OpenGrant> = Vec::new();
-    for answer in field.tell(&map, &up, &[Request::Evict { client }]).await {
+    // A primary that has not heard yet that it is one would say that nothing is open there.
+    let adopt = Request::Adopt { map: Box::new(ClusterMap::clone(&map)) };
+    for answer in field.tell(&map, &up, &[adopt, Request::Evict { client }]).await {
         match answer? {
             Reply::Evicted { open: here } => open.extend(here),
             other => return Err(AgentError::Node(format!("an answer that does not fit: {other:?}"))),

@@ -128,7 +128,14 @@ pub struct Renewal {
     pub epoch: Epoch,
     /// How far it is with its orders.
     pub progress: Vec<Progress>,
+    /// Owners of extents that are open at homes of which it is the primary, who are not joined there: the lowest ids, at most
+    /// [`MAX_ORPHANS`].
+    pub orphans: Vec<ClientId>,
 }
+
+/// Owners that one renewal names at most. Ids grow, so those named first are those that can be gone for longest; the others' turn
+/// comes when they are cleaned up behind.
+pub const MAX_ORPHANS: usize = 1024;
 
 /// How far an agent is with an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

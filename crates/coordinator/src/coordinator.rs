@@ -1,6 +1,7 @@
 //! The coordinator: what it knows, and its beat.
 
 use crate::nodes::Report;
+use crate::orphans::Orphans;
 use crate::processes::Watcher;
 use crate::{Instant, Settings, State};
 use farrow_control::coordination::{Counts, OrderId, ProcessId, Progress};
@@ -32,6 +33,7 @@ pub struct Coordinator {
     /// When closings that are outstanding began.
     pub(crate) closed_at: BTreeMap<OrderId, Instant>,
     pub(crate) reports: BTreeMap<(NodeId, ProcessId), Report>,
+    pub(crate) orphans: Orphans,
     pub(crate) counts: Counts,
     /// Whether no node was in touch at the last beat.
     pub(crate) is_isolated: bool,
@@ -66,6 +68,7 @@ impl Coordinator {
             told: BTreeMap::new(),
             closed_at: BTreeMap::new(),
             reports: BTreeMap::new(),
+            orphans: Orphans::default(),
             counts: Counts::default(),
             is_isolated: false,
             settled_at: now + longest,
@@ -117,6 +120,7 @@ impl Coordinator {
         self.ticked = now;
         self.seen.clear();
         self.reports.clear();
+        self.orphans.clear();
         self.believes_from = now + self.settings.lease_ns / 8;
         self.grant_all(now);
     }
@@ -138,6 +142,7 @@ impl Coordinator {
         self.plan_change_of_view(now);
         self.plan_restores(now);
         self.plan_recoveries();
+        self.plan_orphans();
         self.assign_orders(now);
         self.drop_notes(now);
         self.next_beat(now)

@@ -12,6 +12,7 @@ mod formation;
 mod instant;
 mod losses;
 mod nodes;
+mod orphans;
 mod processes;
 mod restores;
 mod server;

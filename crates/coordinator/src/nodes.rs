@@ -92,6 +92,7 @@ impl Coordinator {
             self.state_mut().deposing.remove(&node);
         }
         self.hear(node, now);
+        self.note_orphans(now, node, &renewal.orphans);
         for progress in &renewal.progress {
             let entry = self.state.order(progress.order);
             if entry.is_some_and(|entry| entry.agent == Some(node)) {

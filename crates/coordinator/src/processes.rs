@@ -101,7 +101,7 @@ impl Coordinator {
     }
 
     /// Whether there is an order to clean up behind the client.
-    fn is_recovered(&self, client: ClientId) -> bool {
+    pub(crate) fn is_recovered(&self, client: ClientId) -> bool {
         self.state.orders.iter().any(|entry| entry.order.task == Task::RecoverClient { client })
     }
 

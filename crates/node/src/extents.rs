@@ -118,6 +118,11 @@ impl<M: OwnMemory> Extents<M> {
         open.map(|(first, open)| self.described(*first, open)).collect()
     }
 
+    /// Who has something open; one for each grant.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = ClientId> + '_ {
+        self.open.values().map(|open| open.owner)
+    }
+
     fn described(&self, first: u64, open: &Open) -> ExtentGrant {
         let plan = self.segment.plan();
         ExtentGrant {

@@ -7,7 +7,7 @@ use crate::format::hosted;
 use farrow_control::map::ClusterMap;
 use farrow_control::message::{ExtentGrant, OpenGrant, Refusal};
 use farrow_layout::{ClientId, ExtentWord, HomeId, NodeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
 /// What a node decides about clients and space, without the sockets and the links (`L` is what it keeps of a client's link):
@@ -165,6 +165,18 @@ impl<M: OwnMemory + Clone, L: Copy + Default> Ledger<M, L> {
         self.clients().is_joined(client)
     }
 
+    /// Clients that have extents open here and have not joined, the lowest ids: whoever knows all clients knows which of them are
+    /// nobody's any more.
+    pub fn orphans(&self, most: usize) -> Vec<ClientId> {
+        let homes = self.homes();
+        let clients = self.clients();
+        let mut owners: BTreeSet<ClientId> = BTreeSet::new();
+        for of in homes.values() {
+            owners.extend(lock(&of.extents).owners().filter(|owner| !clients.is_joined(*owner)));
+        }
+        owners.into_iter().take(most).collect()
+    }
+
     /// Bytes of a home by what they are for; `None` where this node is not its primary.
     pub fn usage(&self, home: HomeId) -> Option<Usage> {
         let homes = self.homes();
@@ -204,4 +216,58 @@ impl<M: OwnMemory + Clone, L: Copy + Default> Ledger<M, L> {
 /// A thread that panicked while it held a lock has ended the daemon; others that still run end the same way.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().expect("the thread that held this lock met a fault and is ending the daemon")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farrow_control::map::{CommitKind, Shape};
+    use farrow_fabric::Mapping;
+    use farrow_fabric_shm::{Hugepages, NodeMemory};
+    use farrow_layout::Policy;
+
+    const HOME: HomeId = HomeId(0);
+    const HERE: SessionId = SessionId(1);
+    const LATER: SessionId = SessionId(2);
+
+    fn ledger() -> Ledger<Arc<Mapping>> {
+        let shape = Shape {
+            name: "test".into(),
+            commit: CommitKind::Colocated,
+            policy: Policy::Replicate { copies: 1 },
+            nodes: vec!["10.0.0.1:7400".into()],
+            homes_per_node: 1,
+            max_keys: 64,
+            memory_len: 1 << 20,
+            block_len: 64 << 10,
+            extent_len: 4 << 10,
+        };
+        let map = ClusterMap::of(&shape).unwrap();
+        let memory = NodeMemory::create(map.plan().unwrap().memory_for(1), Hugepages::Off).unwrap();
+        Ledger::new(&map, NodeId(0), 8, &memory.mapping())
+    }
+
+    #[test]
+    fn owners_that_have_not_joined_are_named_until_their_extents_are_sealed() {
+        let it = ledger();
+        let clients = [9, 3, 5].map(ClientId);
+        let grants = clients.map(|client| {
+            it.join(client, HERE, &Arc::default()).unwrap();
+            it.open(client, HERE, HOME, 1).unwrap();
+            it.open(client, HERE, HOME, 1).unwrap()
+        });
+        assert_eq!(it.orphans(8), [], "all are here");
+        it.end(HERE);
+        assert_eq!(it.orphans(8), [3, 5, 9].map(ClientId), "each once");
+        assert_eq!(it.orphans(2), [3, 5].map(ClientId), "the lowest first");
+        it.join(ClientId(5), LATER, &Arc::default()).unwrap();
+        assert_eq!(it.orphans(8), [3, 9].map(ClientId));
+        let (_, open) = it.evict(ClientId(9));
+        assert_eq!(it.orphans(8), [3, 9].map(ClientId), "who is refused may have something open still");
+        assert_eq!((open.len(), open[1].grant), (2, grants[0]));
+        for open in open {
+            it.seal_for(ClientId(9), open.home, &open.grant, 0).unwrap();
+        }
+        assert_eq!(it.orphans(8), [ClientId(3)]);
+    }
 }

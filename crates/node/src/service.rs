@@ -10,6 +10,7 @@ use crate::segments::Segments;
 use crate::stats;
 use crate::wire::Wire;
 use farrow_config::Config;
+use farrow_control::coordination::MAX_ORPHANS;
 use farrow_control::map::ClusterMap;
 use farrow_control::message::{NodeStats, OpenGrant, Refusal, Reply, Request, SegmentStats, Welcome};
 use farrow_fabric::{Mapping, boot_time_ns};
@@ -133,6 +134,11 @@ impl Service {
         let map = self.latest();
         let epoch = if map.is_static() { self.links.epoch() } else { map.epoch };
         ClusterMap { epoch, ..ClusterMap::clone(&map) }
+    }
+
+    /// As [`Ledger::orphans`], for a renewal.
+    pub(crate) fn orphans(&self) -> Vec<ClientId> {
+        self.ledger.orphans(MAX_ORPHANS)
     }
 
     pub(crate) fn incarnation(&self) -> Incarnation {

@@ -2,7 +2,7 @@ use super::*;
 use farrow_control::coordination::Denial;
 use farrow_layout::ClientId;
 
-fn recoveries(world: &World) -> Vec<(NodeId, Order)> {
+pub(super) fn recoveries(world: &World) -> Vec<(NodeId, Order)> {
     let entries = world.it.state().orders.iter();
     let entries = entries.filter(|entry| matches!(entry.order.task, Task::RecoverClient { .. }));
     entries.map(|entry| (entry.agent.unwrap(), entry.order.clone())).collect()

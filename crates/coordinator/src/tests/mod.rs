@@ -4,6 +4,7 @@ mod any_sequence;
 mod clients;
 mod formation;
 mod losses;
+mod orphans;
 mod restarts;
 mod restores;
 mod views;
@@ -11,7 +12,8 @@ mod views;
 use crate::{Coordinator, Instant, Settings};
 use farrow_control::coordination::{Order, ProcessId, Progress, Registration, Renewal, Task};
 use farrow_control::map::{CommitKind, HomeEntry, Sizes, Standing};
-use farrow_layout::{Epoch, HomeId, Incarnation, NodeId, Policy};
+use farrow_layout::{ClientId, Epoch, HomeId, Incarnation, NodeId, Policy};
+use std::collections::BTreeMap;
 
 /// A millisecond.
 const MS: u64 = 1_000_000;
@@ -44,6 +46,8 @@ struct World {
     now: Instant,
     /// Incarnations of the nodes that are there, by their ids.
     there: Vec<(NodeId, Incarnation)>,
+    /// Owners without a session, as nodes name them.
+    orphans: BTreeMap<NodeId, Vec<ClientId>>,
 }
 
 impl World {
@@ -58,7 +62,12 @@ impl World {
     }
 
     fn new(settings: Settings) -> World {
-        World { it: Coordinator::new(settings, Instant(0)), now: Instant(0), there: Vec::new() }
+        World {
+            it: Coordinator::new(settings, Instant(0)),
+            now: Instant(0),
+            there: Vec::new(),
+            orphans: BTreeMap::new(),
+        }
     }
 
     /// A node starts with memory that holds nothing.
@@ -102,7 +111,8 @@ impl World {
         node: NodeId,
         incarnation: Incarnation,
     ) -> Result<(), farrow_control::coordination::Denial> {
-        self.it.renew(self.now, &renewal(node, incarnation, Vec::new()))
+        let orphans = self.orphans.get(&node).cloned().unwrap_or_default();
+        self.it.renew(self.now, &Renewal { orphans, ..renewal(node, incarnation, Vec::new()) })
     }
 
     /// Until whoever stopped is passed over.
@@ -185,7 +195,7 @@ fn offer(address: &str, domain: &str, incarnation: Incarnation) -> Registration 
 }
 
 fn renewal(node: NodeId, incarnation: Incarnation, progress: Vec<Progress>) -> Renewal {
-    Renewal { node, incarnation, epoch: Epoch(0), progress }
+    Renewal { node, incarnation, epoch: Epoch(0), progress, orphans: Vec::new() }
 }
 
 const P: ProcessId = ProcessId(77);

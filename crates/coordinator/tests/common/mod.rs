@@ -76,7 +76,13 @@ pub fn register(caller: &mut Caller, life: u64) -> NodeId {
 }
 
 pub fn renewal(node: NodeId, life: u64, epoch: Epoch) -> Ask {
-    Ask::Renew(Renewal { node, incarnation: Incarnation(life), epoch, progress: Vec::new() })
+    Ask::Renew(Renewal {
+        node,
+        incarnation: Incarnation(life),
+        epoch,
+        progress: Vec::new(),
+        orphans: Vec::new(),
+    })
 }
 
 pub fn wait_until(mut is_so: impl FnMut() -> bool) {

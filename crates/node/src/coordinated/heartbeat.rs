@@ -23,6 +23,7 @@ pub(crate) fn beat(service: &Service, tasks: &Tasks, ending: &Ending, caller: &m
             incarnation: service.incarnation(),
             epoch: service.latest().epoch,
             progress: tasks.progress(),
+            orphans: service.orphans(),
         };
         match caller.call(&Ask::Renew(renewal), lease / 2) {
             Ok(Tell::News(news)) => {

@@ -48,7 +48,13 @@ pub(crate) fn register(caller: &mut Caller, offer: &Registration) -> Result<Regi
     loop {
         let sent = boot_time_ns();
         let known = if map.homes.is_empty() { Epoch(0) } else { map.epoch };
-        let renewal = Renewal { node, incarnation: offer.incarnation, epoch: known, progress: Vec::new() };
+        let renewal = Renewal {
+            node,
+            incarnation: offer.incarnation,
+            epoch: known,
+            progress: Vec::new(),
+            orphans: Vec::new(),
+        };
         match call(caller, &Ask::Renew(renewal)) {
             Ok(Tell::News(news)) => map = news.map.unwrap_or(map),
             Err(Denial::Deposed(_)) => return Err(refused("it was passed over at once".into())),

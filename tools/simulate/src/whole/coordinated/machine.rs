@@ -7,7 +7,7 @@ use super::life::Life;
 use super::net::Party;
 use super::session::Session;
 use farrow_agent::{AgentError, Restores, change_view, recover};
-use farrow_control::coordination::{Ask, Denial, Order, Registration, Renewal, Task, Tell};
+use farrow_control::coordination::{Ask, Denial, MAX_ORPHANS, Order, Registration, Renewal, Task, Tell};
 use farrow_control::map::ClusterMap;
 use farrow_control::message::{Reply, Request};
 use farrow_fabric::join_all;
@@ -130,7 +130,13 @@ async fn register(cluster: &Rc<Cluster>, number: usize) -> Rc<Life> {
         loop {
             let sent = machine.clock.at(cluster.now());
             let epoch = if map.homes.is_empty() { Epoch(0) } else { map.epoch };
-            let renewal = Renewal { node, incarnation: offer.incarnation, epoch, progress: Vec::new() };
+            let renewal = Renewal {
+                node,
+                incarnation: offer.incarnation,
+                epoch,
+                progress: Vec::new(),
+                orphans: Vec::new(),
+            };
             match cluster.ask(here, Ask::Renew(renewal), lease).await {
                 Some(Tell::News(news)) => map = news.map.unwrap_or(map),
                 Some(Tell::Denied(Denial::Deposed(_))) => continue 'anew,
@@ -159,6 +165,7 @@ async fn beat(cluster: Rc<Cluster>, life: Rc<Life>) {
             incarnation: life.incarnation,
             epoch: life.map().epoch,
             progress: life.orders.progress(),
+            orphans: life.ledger.orphans(MAX_ORPHANS),
         };
         match cluster.ask(Party::Machine(life.machine), Ask::Renew(renewal), lease / 2).await {
             Some(Tell::News(news)) => {
