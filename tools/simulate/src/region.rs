@@ -13,6 +13,8 @@ pub type Regions<'a> = BTreeMap<NodeId, &'a [u8]>;
 pub struct Expect<'a> {
     /// Everybody has ended what was begun: replicas agree, and nothing is tentative.
     pub is_sound: bool,
+    /// Everybody has left or was cleaned up behind: no extent is open.
+    pub is_left: bool,
     /// Whether the entry behind a word of a home may have rotted.
     pub may_be_rotten: &'a dyn Fn(HomeId, Word) -> bool,
 }
@@ -199,10 +201,25 @@ impl HomeCheck<'_> {
         Ok((key, start, start + len))
     }
 
-    /// A backup's table says no more than the primary's.
+    /// Every extent is free, or was granted in this life to one owner; a backup's table says no more than the primary's. A backup
+    /// may say that an extent is open of which the primary knows that it is sealed: what is sealed counts, whoever knows it.
     fn extents(&self) -> Result<(), String> {
         for extent in 0..self.plan.extents() {
             let word = self.primary.extent(extent);
+            match word.state() {
+                ExtentState::Unknown(_) => return Err(format!("extent {extent}: {word:?} is no record")),
+                ExtentState::Open if self.expect.is_left => {
+                    return Err(format!("extent {extent} has leaked: {word:?}, {} has left", word.owner()));
+                }
+                ExtentState::Free | ExtentState::Open | ExtentState::Sealed => {}
+            }
+            // An entry is counted once, as its size class says: 64 bytes at most are too much, and none is shorter than that.
+            let dead = self.primary.word(self.primary.segment.extent_dead_bytes(extent));
+            let most =
+                if word.state() == ExtentState::Free { 0 } else { 2 * self.plan.geometry().extent_len };
+            if dead > most {
+                return Err(format!("extent {extent}: {dead} bytes of {word:?} are dead"));
+            }
             for backup in self.backups.iter().flatten() {
                 let said = backup.extent(extent);
                 let is_late = (said.owner(), said.generation()) == (word.owner(), word.generation());

@@ -319,7 +319,12 @@ impl Run<'_> {
             .map(|(n, memory)| (n.id, memory.bytes(RemoteAddr(0), memory.len() as usize)))
             .collect();
         let may_be_rotten = |home, word: Word| self.rotten.contains(&(home, word.raw()));
-        let expect = Expect { is_sound: self.scenario.is_sound(), may_be_rotten: &may_be_rotten };
+        let expect = Expect {
+            is_sound: self.scenario.is_sound(),
+            // Nobody cleans up in a static cluster.
+            is_left: false,
+            may_be_rotten: &may_be_rotten,
+        };
         if let Err(why) = region::check(&cluster.map, &regions, &expect) {
             panic!("{why}");
         }

@@ -42,6 +42,9 @@ pub(super) struct Office {
     task: Cell<Option<TaskId>>,
     /// Requests that were carried out so far: what faults go by.
     pub(super) moments: Cell<u64>,
+    /// Clients that were cleaned up behind: known ones, and owners that a primary has named.
+    pub(super) recovered: Cell<u64>,
+    pub(super) orphans: Cell<u64>,
 }
 
 impl Office {
@@ -63,6 +66,8 @@ impl Office {
             store_ns,
             task,
             moments,
+            recovered: Cell::default(),
+            orphans: Cell::default(),
         }
     }
 

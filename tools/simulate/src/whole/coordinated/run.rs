@@ -5,6 +5,7 @@ use super::cluster::Cluster;
 use super::machine::Machine;
 use super::net::{Net, Party};
 use super::office::Office;
+use super::oracle;
 use super::scenario::{Fault, FaultKind, LEASE, Plan, Scenario, Step, Verb, When};
 use super::worker::{self, Handle, Shared};
 use crate::region::{self, Expect, Regions};
@@ -290,9 +291,20 @@ impl Run<'_> {
         }
     }
 
-    /// What the memories of all members hold.
+    /// What the memories of all members hold, once everybody who is gone was cleaned up behind.
     fn structure(&self) {
         let cluster = &self.cluster;
+        let is_quiet = || {
+            let state = cluster.office.latest().expect("it is stored");
+            state.clients.is_empty() && state.orders.is_empty()
+        };
+        self.until("cleaning up behind clients", HEALING_LEASES, is_quiet);
+        // Primaries may have named owners that are nobody's just before that.
+        let rest = cluster.now() + Duration::from_nanos(4 * LEASE);
+        while cluster.now() < rest {
+            assert!(cluster.world.step(), "nodes beat for ever");
+        }
+        self.until("cleaning up behind owners", HEALING_LEASES, is_quiet);
         let rest = cluster.now() + Duration::from_nanos(LEASE);
         while cluster.now() < rest {
             assert!(cluster.world.step(), "nodes beat for ever");
@@ -312,9 +324,11 @@ impl Run<'_> {
             && self.stopped.get() == 0
             && self.history().operations().iter().all(|o| o.outcome != Outcome::Unknown);
         let may_be_rotten = |_, _: Word| false;
-        if let Err(why) = region::check(map, &regions, &Expect { is_sound, may_be_rotten: &may_be_rotten }) {
+        let expect = Expect { is_sound, is_left: true, may_be_rotten: &may_be_rotten };
+        if let Err(why) = region::check(map, &regions, &expect) {
             panic!("{why}");
         }
+        oracle::assert_accounted(cluster, map);
     }
 
     fn tally(&self) -> Tally {
@@ -323,6 +337,9 @@ impl Run<'_> {
         let state = self.cluster.office.latest().expect("it is stored");
         let nodes_lost = state.map.nodes.iter().filter(|n| !n.is_up()).count() as u64;
         self.shared.see("nodes_lost", nodes_lost);
+        self.shared.see("clients_crashed", self.stopped.get());
+        self.shared.see("clients_recovered", self.cluster.office.recovered.get());
+        self.shared.see("orphans_recovered", self.cluster.office.orphans.get());
         let seen = self.shared.seen.borrow().clone();
         Tally {
             operations: history.operations().len() as u64,
