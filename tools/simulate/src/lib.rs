@@ -29,4 +29,4 @@ pub use case::Case;
 pub use explore::{Ended, Explore, Explored};
 pub use minimise::Minimise;
 pub use sweep::{Family, Sweep, Swept, Tally};
-pub use whole::{Coordinated, Whole};
+pub use whole::{Coordinated, Crashes, Whole};

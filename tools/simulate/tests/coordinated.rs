@@ -3,27 +3,41 @@
 
 mod common;
 
-use common::{number, sweep};
+use common::{number, sweep, swept};
 use farrow_control::map::CommitKind;
-use farrow_simulate::Coordinated;
+use farrow_fabric_sim::World;
+use farrow_simulate::{Coordinated, Crashes, Tally};
 
 /// Seeds of a plain `cargo test`: under a minute on one busy core.
 const SEEDS: u64 = 200;
+/// The same, of runs in which most clients crash.
+const CRASH_SEEDS: u64 = 800;
+/// Clients that crash in a plain `cargo test`, at least.
+const CRASHES: u64 = 1000;
 
 #[test]
 fn colocated() {
-    run(CommitKind::Colocated);
-}
-
-fn run(commit: CommitKind) {
+    let family = Coordinated { commit: CommitKind::Colocated };
     match number("FARROW_SIM_SEED") {
-        Some(seed) => trace(commit, seed),
-        None => sweep(Coordinated { commit }, SEEDS),
+        Some(seed) => trace(seed, |seed| family.run_seed(seed, true)),
+        None => sweep(family, SEEDS),
     }
 }
 
-fn trace(commit: CommitKind, seed: u64) {
-    let (world, outcome) = Coordinated { commit }.run_seed(seed, true);
+#[test]
+fn a_thousand_clients_crash_and_every_extent_is_accounted_for() {
+    let Some(seed) = number("FARROW_SIM_SEED") else {
+        let seen = swept(Crashes, CRASH_SEEDS);
+        let crashed = seen["clients_crashed"];
+        println!("{crashed} clients crashed, and no extent has leaked");
+        assert!(crashed >= CRASHES || number("FARROW_SIM_SEEDS").is_some(), "only {crashed} clients crashed");
+        return;
+    };
+    trace(seed, |seed| Crashes.run_seed(seed, true));
+}
+
+fn trace(seed: u64, run: impl Fn(u64) -> (World, Result<Tally, String>)) {
+    let (world, outcome) = run(seed);
     if let Err(why) = outcome {
         for line in world.trace().lines() {
             println!("{line}");

@@ -24,7 +24,7 @@ mod scenario;
 mod shadow;
 mod space;
 
-pub use coordinated::Coordinated;
+pub use coordinated::{Coordinated, Crashes};
 pub use node::Control;
 pub use run::run;
 pub use scenario::{ClientPlan, Crowd, Fault, FaultKind, IsTimed, Scenario, Step, Verb};

@@ -13,6 +13,7 @@
 mod bell;
 mod clock;
 mod cluster;
+mod crashes;
 mod faults;
 mod field;
 mod life;
@@ -27,6 +28,7 @@ mod scenario;
 mod session;
 mod worker;
 
+pub use crashes::Crashes;
 pub use net::Party;
 pub use run::run;
 pub use scenario::{Fault, FaultKind, Plan, Scenario, Step, Verb, When};

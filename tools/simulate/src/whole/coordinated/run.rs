@@ -107,10 +107,12 @@ impl Run<'_> {
             fabric: fabric.clone(),
             recorder: recorder.clone(),
             process: Rc::default(),
+            begun: Rc::default(),
             errors: Rc::default(),
         };
         let (kept, mut given) = (handle(), handle());
         given.process = kept.process.clone();
+        given.begun = kept.begun.clone();
         given.errors = kept.errors.clone();
         let task = self.cluster.world.spawn(&fabric, worker::run(self.shared.clone(), number, plan, given));
         self.clients.push(Client { task, handle: kept, is_stopped: false });
@@ -126,10 +128,19 @@ impl Run<'_> {
         let mut faults: Vec<Fault> = self.scenario.faults.clone();
         let mut since_moment = (self.cluster.office.moments.get(), 0u64);
         let first_moment = since_moment.0;
+        let mut since_step = vec![(0, 0u64); self.clients.len()];
         for _ in 0..MOST_EVENTS {
             let moment = self.cluster.office.moments.get();
             since_moment = if moment == since_moment.0 { (moment, since_moment.1 + 1) } else { (moment, 0) };
+            for ((step, events), client) in since_step.iter_mut().zip(&self.clients) {
+                let begun = client.handle.begun.get();
+                (*step, *events) = if begun == *step { (begun, *events + 1) } else { (begun, 0) };
+            }
             let is_due = |fault: &Fault| match fault.when {
+                When::Step(client, number, events) => {
+                    let (begun, passed) = since_step[client];
+                    begun > number || begun == number && passed >= events
+                }
                 When::At(at) => self.cluster.now().since(begun) >= at,
                 When::Moment(number, events) => {
                     let passed = moment - first_moment;

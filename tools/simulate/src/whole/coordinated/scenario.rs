@@ -91,6 +91,8 @@ pub enum When {
     At(u64),
     /// So many events after the coordinator has carried out so many requests.
     Moment(u64, u64),
+    /// So many events after a client has begun so many of its calls.
+    Step(usize, u64, u64),
 }
 
 /// A fault and its time.
@@ -181,7 +183,7 @@ impl Scenario {
     }
 }
 
-fn step(world: &World, keys: u64, most_ns: u64) -> Step {
+pub(super) fn step(world: &World, keys: u64, most_ns: u64) -> Step {
     let verbs = [
         Verb::Get,
         Verb::Get,

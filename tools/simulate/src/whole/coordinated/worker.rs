@@ -32,6 +32,8 @@ pub(super) struct Handle {
     pub(super) fabric: SimFabric,
     pub(super) recorder: Rc<RefCell<Recorder>>,
     pub(super) process: Rc<RefCell<Option<Rc<Process>>>>,
+    /// How many of its steps it has begun.
+    pub(super) begun: Rc<Cell<u64>>,
     /// Failures of the kinds that there must be none of while nothing is wrong.
     pub(super) errors: Rc<RefCell<Vec<String>>>,
 }
@@ -61,6 +63,7 @@ pub(super) async fn run(shared: Shared, number: usize, plan: Plan, handle: Handl
     let mut worker = Worker { shared: shared.clone(), core, recorder, errors, versions: BTreeMap::new() };
     for step in &plan.steps {
         cluster.sleep(step.after_ns).await;
+        handle.begun.set(handle.begun.get() + 1);
         worker.step(step).await;
     }
     let stats = worker.core.stats();
