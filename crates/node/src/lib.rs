@@ -62,7 +62,7 @@ pub use embedded::Embedded;
 pub use error::{Failed, StartError};
 pub use extents::Usage;
 pub use format::format;
-pub use lease::{has_closed_home, peers_of, served};
+pub use lease::{has_closed_home, peers_of, renewal_epoch, served};
 pub use ledger::Ledger;
 pub use own_memory::OwnMemory;
 pub use promises::Promises;

@@ -13,13 +13,20 @@ use std::sync::{Mutex, PoisonError};
 pub struct Segments {
     node: NodeId,
     used: Mutex<BTreeSet<u32>>,
+    /// Homes that some segment was prepared for.
+    set_aside: Mutex<BTreeSet<HomeId>>,
 }
 
 impl Segments {
     /// Of memory that was just formatted for `node` as `map` says.
     pub fn new(map: &ClusterMap, node: NodeId) -> Segments {
         let used = hosted(map, node).iter().map(|hosted| hosted.segment).collect();
-        Segments { node, used: Mutex::new(used) }
+        Segments { node, used: Mutex::new(used), set_aside: Mutex::default() }
+    }
+
+    /// Whether a segment was ever prepared for a home, so that a view of it may name this node.
+    pub fn is_set_aside(&self, home: HomeId) -> bool {
+        self.set_aside.lock().unwrap_or_else(PoisonError::into_inner).contains(&home)
     }
 
     /// Empties a segment of `memory`, which has `room` of them, and says in its header whose it is. `latest` is the map that the
@@ -61,6 +68,7 @@ impl Segments {
             }
         }
         format_segment(memory, &plan.segment(segment), home, epoch);
+        self.set_aside.lock().unwrap_or_else(PoisonError::into_inner).insert(home);
         Ok(())
     }
 }

@@ -141,6 +141,11 @@ impl Service {
         self.ledger.orphans(MAX_ORPHANS)
     }
 
+    /// Whether a view of the home may name this node before it hears of it.
+    pub(crate) fn is_set_aside(&self, home: HomeId) -> bool {
+        self.segments_used.is_set_aside(home)
+    }
+
     pub(crate) fn incarnation(&self) -> Incarnation {
         self.incarnation
     }

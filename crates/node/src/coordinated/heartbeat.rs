@@ -2,7 +2,7 @@
 
 use crate::agent::Tasks;
 use crate::daemon::{Asked, Ending};
-use crate::lease::served;
+use crate::lease::{renewal_epoch, served};
 use crate::service::Service;
 use farrow_control::coordination::{Ask, Denial, Renewal, Tell};
 use farrow_daemon::Cause;
@@ -21,7 +21,11 @@ pub(crate) fn beat(service: &Service, tasks: &Tasks, ending: &Ending, caller: &m
         let renewal = Renewal {
             node: service.node(),
             incarnation: service.incarnation(),
-            epoch: service.latest().epoch,
+            epoch: renewal_epoch(
+                service.latest().epoch,
+                service.links().lease_until().saturating_sub(sent),
+                lease,
+            ),
             progress: tasks.progress(),
             orphans: service.orphans(),
         };

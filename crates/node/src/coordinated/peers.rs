@@ -23,7 +23,9 @@ impl Peers {
     /// Whether every peer sees to it that nobody goes on without this node for a lease from now.
     pub(crate) fn promise(&mut self, service: &Service, lease: Duration) -> bool {
         let map = service.latest();
-        if map.epoch < service.links().epoch() || has_closed_home(&map, service.node()) {
+        if map.epoch < service.links().epoch()
+            || has_closed_home(&map, service.node(), |home| service.is_set_aside(home))
+        {
             // A view is changing, and with it who the peers are.
             return false;
         }

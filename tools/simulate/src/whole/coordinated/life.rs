@@ -10,7 +10,7 @@ use farrow_control::coordination::Order;
 use farrow_control::map::ClusterMap;
 use farrow_control::message::{Refusal, Reply, Request};
 use farrow_fabric_sim::{SimFabric, SimLink, TaskId};
-use farrow_layout::{ClientId, Epoch, Incarnation, NodeId};
+use farrow_layout::{ClientId, Epoch, HomeId, Incarnation, NodeId};
 use farrow_node::{Ledger, Promises, Segments, SessionId, format};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -99,6 +99,10 @@ impl Life {
 
     pub(super) fn map(&self) -> Arc<ClusterMap> {
         self.map.borrow().clone()
+    }
+
+    pub(super) fn is_set_aside(&self, home: HomeId) -> bool {
+        self.segments.is_set_aside(home)
     }
 
     pub(super) fn epoch(&self) -> Epoch {

@@ -13,7 +13,7 @@ use farrow_control::message::{Reply, Request};
 use farrow_fabric::join_all;
 use farrow_fabric_sim::TaskId;
 use farrow_layout::{Epoch, NodeId};
-use farrow_node::{has_closed_home, peers_of, served};
+use farrow_node::{has_closed_home, peers_of, renewal_epoch, served};
 use farrow_protocol::Events;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -155,7 +155,8 @@ async fn register(cluster: &Rc<Cluster>, number: usize) -> Rc<Life> {
     }
 }
 
-/// As the daemon's heartbeat.
+/// As the daemon's heartbeat, with its patience: a coordinator that starts anew grants a whole lease, and a node that still waited
+/// for an answer of the one before would sleep through it.
 async fn beat(cluster: Rc<Cluster>, life: Rc<Life>) {
     let lease = cluster.lease_ns();
     loop {
@@ -163,7 +164,7 @@ async fn beat(cluster: Rc<Cluster>, life: Rc<Life>) {
         let renewal = Renewal {
             node: life.node,
             incarnation: life.incarnation,
-            epoch: life.map().epoch,
+            epoch: renewal_epoch(life.map().epoch, life.lease_until().saturating_sub(sent), cluster.lease()),
             progress: life.orders.progress(),
             orphans: life.ledger.orphans(MAX_ORPHANS),
         };
@@ -198,7 +199,7 @@ async fn keep(cluster: Rc<Cluster>, life: Rc<Life>) {
 
 async fn are_promises_given(cluster: &Rc<Cluster>, life: &Life) -> bool {
     let map = life.map();
-    if map.epoch < life.epoch() || has_closed_home(&map, life.node) {
+    if map.epoch < life.epoch() || has_closed_home(&map, life.node, |home| life.is_set_aside(home)) {
         return false;
     }
     let request = Request::Promise {
