@@ -221,7 +221,7 @@ impl Restore {
         if !entry.is_open && self.is_prepared {
             // By this very order, perhaps, in a freeze that was given up. Only another one leads out of it: if it is somebody
             // else who has closed the home, the coordinator says so.
-            self.left = Some(FREEZE_BUDGET);
+            self.freeze_again();
             return Ok(());
         }
         if !entry.is_open || entry.has_member(self.target.node) {
@@ -261,6 +261,12 @@ impl Restore {
         Ok(())
     }
 
+    /// Its home is closed by a freeze that came to nothing. All homes of that one are frozen again together, whatever the budget
+    /// says: the coordinator does not let one go ahead while the others are closed.
+    fn freeze_again(&mut self) {
+        self.left = Some(0);
+    }
+
     /// Under the freeze: makes the members alike, and the target like them.
     async fn complete<F: Fabric>(
         &mut self,
@@ -276,5 +282,34 @@ impl Restore {
         let joined = join_member(fabric, events, &meter, &view, &target, &mut self.copied).await?;
         self.done += joined.copied;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn restore(home: u16) -> (OrderId, Restore) {
+        let (id, home, target) =
+            (OrderId(home.into()), HomeId(home), MemberEntry { node: NodeId(7), segment: 0 });
+        let order = Order { id, attempt: 1, task: Task::Restore { home, target, bytes_per_s: 0 } };
+        (id, Restore::new(order, home, target, Pace::of(0)))
+    }
+
+    #[test]
+    fn a_freeze_takes_no_more_than_clients_can_wait_for() {
+        let mut restores = Restores { running: (0..3).map(restore).collect(), ..Restores::default() };
+        restores.running.values_mut().for_each(|restore| restore.left = Some(FREEZE_BUDGET));
+        assert_eq!(restores.ready().map(|ready| ready.0.len()), Some(1));
+    }
+
+    /// An agent froze three homes, heard no answer, and came back for the first of them alone: the others, which it had closed
+    /// itself, were in its way, and all of them stayed closed until it was relieved, 64 leases later.
+    #[test]
+    fn homes_of_a_freeze_that_came_to_nothing_are_frozen_again_together() {
+        let mut restores = Restores { running: (0..3).map(restore).collect(), ..Restores::default() };
+        restores.running.values_mut().for_each(Restore::freeze_again);
+        assert_eq!(restores.ready().map(|ready| ready.0.len()), Some(3));
+        assert!(restores.ready().is_none(), "they are away");
     }
 }
