@@ -4,6 +4,7 @@ use super::life::Life;
 use super::machine::Machine;
 use super::net::Net;
 use super::office::Office;
+use super::scenario::Mark;
 use farrow_control::map::NodeEntry;
 use farrow_fabric_sim::{SimFabric, World};
 use farrow_layout::{Incarnation, NodeId};
@@ -23,6 +24,9 @@ pub(super) struct Cluster {
     world_nodes: Cell<u16>,
     drawn: Cell<u64>,
     ticks: Cell<u64>,
+    marks: [Cell<u64>; Mark::ALL.len()],
+    /// The machine whose agent did something last.
+    pub(super) agent: Cell<Option<usize>>,
     /// The run has ended: nothing that is dropped from now on begins anything.
     pub(super) is_ended: Cell<bool>,
 }
@@ -37,7 +41,7 @@ impl Cluster {
     ) -> Rc<Cluster> {
         let (world, time) = (world.clone(), world.fabric(0));
         let (world_nodes, drawn) = (Cell::default(), Cell::default());
-        let (ticks, is_ended) = (Cell::default(), Cell::default());
+        let (ticks, marks, is_ended) = (Cell::default(), Default::default(), Cell::default());
         Rc::new(Cluster {
             world,
             time,
@@ -48,6 +52,8 @@ impl Cluster {
             world_nodes,
             drawn,
             ticks,
+            marks,
+            agent: Cell::default(),
             is_ended,
         })
     }
@@ -64,6 +70,17 @@ impl Cluster {
 
     pub(super) fn fresh_incarnation(&self) -> Incarnation {
         Incarnation(0x5eed_0000 + self.fresh())
+    }
+
+    /// Something has happened that faults go by.
+    pub(super) fn mark(&self, mark: Mark) {
+        let count = &self.marks[mark as usize];
+        count.set(count.get() + 1);
+    }
+
+    /// How often each of [`Mark::ALL`] has happened.
+    pub(super) fn marks(&self) -> [u64; Mark::ALL.len()] {
+        Mark::ALL.map(|mark| self.marks[mark as usize].get())
     }
 
     /// Counts beginnings and ends of operations: what histories take for time.

@@ -2,7 +2,7 @@
 
 use super::cluster::Cluster;
 use super::net::Party;
-use super::scenario::{Fault, FaultKind, LEASE, When};
+use super::scenario::{Fault, FaultKind, LEASE, Mark, When};
 use farrow_control::map::ClusterMap;
 use farrow_coordinator::State;
 use farrow_fabric_sim::World;
@@ -18,7 +18,7 @@ pub(super) fn draw(world: &World, machines: usize, clients: usize) -> Vec<Fault>
         let at = pick(20 * LEASE);
         let lasts = [LEASE / 10, LEASE / 2, LEASE, 2 * LEASE, 6 * LEASE][pick(5) as usize];
         let lasts = lasts / 2 + pick(lasts);
-        let (begin, end) = match pick(16) {
+        let (begin, end) = match pick(24) {
             0..5 => {
                 let machine = machine();
                 (FaultKind::Kill(machine), FaultKind::Restart(machine))
@@ -44,15 +44,26 @@ pub(super) fn draw(world: &World, machines: usize, clients: usize) -> Vec<Fault>
                 let client = client();
                 (FaultKind::PauseClient(client), FaultKind::ResumeClient(client))
             }
+            15..18 => (FaultKind::KillAgent, FaultKind::RestartAll),
+            18..21 => (FaultKind::PauseAgent, FaultKind::ResumeAll),
+            21 | 22 => (FaultKind::CutAgent, FaultKind::HealAll),
             _ => {
                 faults.push(Fault { when: When::At(at), kind: FaultKind::StopClient(client()) });
                 continue;
             }
         };
         // By the coordinator's requests, faults meet changes of views in the middle.
-        let when = match pick(2) {
-            0 => When::At(at),
-            _ => When::Moment(pick(400), pick(200)),
+        let when = match (begin, pick(4)) {
+            (FaultKind::KillAgent | FaultKind::PauseAgent | FaultKind::CutAgent, _) => {
+                When::After(Mark::Agent, pick(60), pick(1 << pick(10)))
+            }
+            (FaultKind::CrashCoordinator | FaultKind::PauseCoordinator, 0 | 1) => {
+                When::After(Mark::Store, pick(24), 0)
+            }
+            // Who hears nothing of a change of view while it goes on.
+            (FaultKind::Cut(Party::Office, _), 0 | 1) => When::After(Mark::Agent, pick(60), pick(64)),
+            (_, 0 | 1) => When::At(at),
+            _ => When::After(Mark::Request, pick(400), pick(200)),
         };
         faults.push(Fault { when, kind: begin });
         faults.push(Fault { when: When::At(at + lasts), kind: end });

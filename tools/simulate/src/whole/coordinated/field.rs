@@ -3,6 +3,7 @@
 use super::cluster::Cluster;
 use super::life::{Life, NodeAsk, NodeTell};
 use super::net::Party;
+use super::scenario::Mark;
 use super::session::{NotDone, Session};
 use farrow_agent::{AgentError, Field};
 use farrow_control::coordination::{Ask, Progress, Tell};
@@ -69,6 +70,13 @@ impl Ground {
         Ok(session)
     }
 
+    /// What the agent is at from now on, for faults and for probes.
+    fn begin(&self, what: &'static str) {
+        self.life.doing.set(what);
+        self.cluster.agent.set(Some(self.life.machine));
+        self.cluster.mark(Mark::Agent);
+    }
+
     fn forget(&self, node: NodeId) {
         self.sessions.borrow_mut().remove(&node);
         self.links.borrow_mut().remove(&node);
@@ -118,7 +126,16 @@ impl Field<SimFabric> for Ground {
     }
 
     async fn ask(&self, ask: &Ask) -> Result<Tell, AgentError> {
-        match self.cluster.ask(self.here(), ask.clone(), self.cluster.lease_ns()).await {
+        let (what, then) = match ask {
+            Ask::Close { .. } => ("close", "verbs"),
+            Ask::Publish { .. } => ("publish", "nothing"),
+            Ask::Completed { .. } => ("completed", "nothing"),
+            other => panic!("an agent asks for {other:?}"),
+        };
+        self.begin(what);
+        let told = self.cluster.ask(self.here(), ask.clone(), self.cluster.lease_ns()).await;
+        self.begin(then);
+        match told {
             None => Err(AgentError::Coordinator("no coordinator answers".into())),
             Some(Tell::Denied(denial)) => Err(denial.into()),
             Some(tell) => Ok(tell),
@@ -131,8 +148,17 @@ impl Field<SimFabric> for Ground {
         nodes: &[NodeId],
         requests: &[Request],
     ) -> Vec<Result<Reply, AgentError>> {
+        self.begin(match requests.last() {
+            Some(Request::Fence { .. }) => "fence",
+            Some(Request::Prepare { .. }) => "prepare",
+            Some(Request::Evict { .. }) => "evict",
+            Some(Request::SealFor { .. }) => "seal",
+            other => panic!("an agent tells nodes {other:?}"),
+        });
         let asked = nodes.iter().map(|node| Box::pin(self.tell_one(map, *node, requests)));
-        join_all(asked.collect::<Vec<_>>()).await
+        let told = join_all(asked.collect::<Vec<_>>()).await;
+        self.begin("verbs");
+        told
     }
 
     async fn link(
@@ -146,9 +172,12 @@ impl Field<SimFabric> for Ground {
             return Ok(made);
         }
         self.links.borrow_mut().remove(&node);
+        self.begin("link");
         let session = self.session(map, node).await?;
         let asked = NodeAsk::Link(self.client, self.fabric.clone());
-        match session.ask(asked, self.patience()).await {
+        let told = session.ask(asked, self.patience()).await;
+        self.begin("verbs");
+        match told {
             Ok(NodeTell::Link(link, of)) => {
                 self.links.borrow_mut().insert(node, (link.clone(), of));
                 Ok((link, of))

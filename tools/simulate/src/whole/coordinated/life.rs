@@ -13,6 +13,7 @@ use farrow_fabric_sim::{SimFabric, SimLink, TaskId};
 use farrow_layout::{ClientId, Epoch, HomeId, Incarnation, NodeId};
 use farrow_node::{Ledger, Promises, Segments, SessionId, format};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +57,10 @@ pub(super) struct Life {
     pub(super) orders: Orders,
     given: RefCell<Vec<Given>>,
     tasks: RefCell<Vec<TaskId>>,
+    /// Clients whose ids were refused for good: what an oracle knows of it.
+    evicted: RefCell<BTreeSet<ClientId>>,
+    /// What its agents are at, as far as they have said.
+    pub(super) doing: Cell<&'static str>,
     pub(super) is_paused: Cell<bool>,
     pub(super) is_over: Cell<bool>,
     /// Rings when the node hears that it was passed over.
@@ -91,6 +96,8 @@ impl Life {
             orders: Orders::default(),
             given: RefCell::default(),
             tasks: RefCell::default(),
+            evicted: RefCell::default(),
+            doing: Cell::new("nothing"),
             is_paused: Cell::default(),
             is_over: Cell::default(),
             deposed: Bell::default(),
@@ -277,6 +284,8 @@ impl Life {
         if !self.is_leased(cluster) {
             return Err(Refusal::NoLease);
         }
+        // What it left was put in order, and its extents were sealed.
+        assert!(!self.evicted.borrow().contains(&client), "{client} was evicted, and gets a link again");
         let number = fabric.client();
         self.take_back(cluster, |given| given.client == client || given.fabric == number);
         let link = fabric.link(self.node);
@@ -320,6 +329,7 @@ impl Life {
             }
             Request::Evict { client } => {
                 let (_, open) = self.ledger.evict(client);
+                self.evicted.borrow_mut().insert(client);
                 self.take_back(cluster, |given| given.client == client);
                 Reply::Evicted { open }
             }

@@ -31,7 +31,7 @@ mod worker;
 pub use crashes::Crashes;
 pub use net::Party;
 pub use run::run;
-pub use scenario::{Fault, FaultKind, Plan, Scenario, Step, Verb, When};
+pub use scenario::{Fault, FaultKind, Mark, Plan, Scenario, Step, Verb, When};
 
 use crate::sweep::{Family, Tally, caught};
 use farrow_control::map::CommitKind;
@@ -71,6 +71,23 @@ impl Family for Coordinated {
     }
 
     fn paths(&self) -> Vec<&'static str> {
-        vec!["nodes_lost", "map_waits", "links_made", "reports"]
+        vec![
+            "nodes_lost",
+            "map_waits",
+            "links_made",
+            "reports",
+            "agent_lost_at_close",
+            "agent_lost_at_fence",
+            "agent_lost_at_link",
+            "agent_lost_at_verbs",
+            "agent_lost_at_prepare",
+            "agent_lost_at_publish",
+            "agent_lost_at_evict",
+            "agent_lost_at_seal",
+            "agent_lost_at_completed",
+            "agent_cut_at_publish",
+            "coordinator_lost_at_storing",
+            "coordinator_lost_at_stored",
+        ]
     }
 }

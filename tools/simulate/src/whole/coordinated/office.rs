@@ -4,6 +4,7 @@ use super::clock::Clock;
 use super::cluster::Cluster;
 use super::net::Party;
 use super::oracle;
+use super::scenario::Mark;
 use crate::whole::mailbox::Mailbox;
 use farrow_control::coordination::{Ask, Tell};
 use farrow_coordinator::{Answer, Coordinator, Instant, Settings, State, Wait};
@@ -40,11 +41,11 @@ pub(super) struct Office {
     away_since: Cell<Option<Nanos>>,
     store_ns: u64,
     task: Cell<Option<TaskId>>,
-    /// Requests that were carried out so far: what faults go by.
-    pub(super) moments: Cell<u64>,
     /// Clients that were cleaned up behind: known ones, and owners that a primary has named.
     pub(super) recovered: Cell<u64>,
     pub(super) orphans: Cell<u64>,
+    /// What it is at with its store.
+    doing: Cell<&'static str>,
 }
 
 impl Office {
@@ -52,7 +53,6 @@ impl Office {
         let (inbox, task) = (RefCell::new(Mailbox::new()), Cell::new(None));
         let (store, latest, decided) = (RefCell::default(), RefCell::default(), RefCell::default());
         let (heard, begun, away_since) = (RefCell::default(), Cell::new(Nanos(0)), Cell::default());
-        let moments = Cell::default();
         Office {
             settings,
             clock,
@@ -65,9 +65,9 @@ impl Office {
             away_since,
             store_ns,
             task,
-            moments,
             recovered: Cell::default(),
             orphans: Cell::default(),
+            doing: Cell::new("nothing"),
         }
     }
 
@@ -90,6 +90,11 @@ impl Office {
 
     pub(super) fn is_running(&self) -> bool {
         self.task.get().is_some()
+    }
+
+    /// What a coordinator that crashes or stands still now is at.
+    pub(super) fn doing(&self) -> &'static str {
+        self.doing.get()
     }
 
     fn store(&self, cluster: &Cluster, state: Rc<State>) {
@@ -185,23 +190,29 @@ async fn serve(cluster: Rc<Cluster>) {
     let mut storing: Option<Storing> = None;
     let mut next = now();
     let mut decided = None;
+    office.doing.set("nothing");
     loop {
         let until = storing.as_ref().map_or(Nanos(u64::MAX), |it| it.done).min(office.clock.when(next.0));
         let letter = within(&cluster.time, until, inbox.receive()).await.flatten();
         if let Some(it) = storing.take_if(|it| cluster.now() >= it.done) {
             core.stored(it.version, (*it.state).clone());
             office.store(&cluster, it.state);
+            office.doing.set("stored");
+            cluster.mark(Mark::Store);
+            // Here it may stop: what is stored is known to nobody.
+            cluster.sleep(1).await;
+            office.doing.set("nothing");
         }
         if let Some(letter) = letter {
-            office.moments.set(office.moments.get() + 1);
-            oracle::before(&cluster, &core, &letter.ask);
+            cluster.mark(Mark::Request);
+            let objection = oracle::before(&cluster, &core, &letter.ask);
             if let Ask::Renew(renewal) = &letter.ask {
                 office.heard.borrow_mut().insert(renewal.node, cluster.now());
             }
             match core.answer(now(), &letter.ask, "simulated") {
                 Answer::Now(tell) => {
                     cluster.world.note(|| format!("coordinator: {:?} -> {tell:?}", letter.ask));
-                    oracle::after(&cluster, &core, &letter.ask, &tell);
+                    oracle::after(&core, &letter.ask, &tell, objection);
                     held.push((core.version(), letter, tell));
                 }
                 Answer::Later(wait) => waiting.push((wait, now() + long_poll, letter)),
@@ -216,6 +227,8 @@ async fn serve(cluster: Rc<Cluster>) {
         {
             let takes = 1 + cluster.world.draw(office.store_ns + 1);
             let (version, state) = (core.version(), Rc::new(state.clone()));
+            office.doing.set("storing");
+            cluster.mark(Mark::Store);
             storing = Some(Storing { version, state, done: cluster.now() + Duration::from_nanos(takes) });
         }
         for (wait, due, letter) in std::mem::take(&mut waiting) {

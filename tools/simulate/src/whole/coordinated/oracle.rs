@@ -3,54 +3,61 @@
 use super::cluster::Cluster;
 use farrow_control::coordination::{Ask, OrderId, Task, Tell};
 use farrow_control::map::{ClusterMap, HomeEntry};
-use farrow_coordinator::{Coordinator, OrderEntry};
-use farrow_layout::{ExtentState, ExtentWord, NodeId, RemoteAddr, SlotAddr, SlotIndex};
+use farrow_coordinator::{Coordinator, OrderEntry, State};
+use farrow_layout::{Epoch, ExtentState, ExtentWord, NodeId, RemoteAddr, SlotAddr, SlotIndex};
 
-/// Before a request is carried out: remembers nothing, but looks at what a publication would open, while that is still an order.
-pub(super) fn before(cluster: &Cluster, core: &Coordinator, ask: &Ask) {
+/// Before a request is carried out: why a publication must be refused, if it must. Looked at while it is still an order.
+pub(super) fn before(cluster: &Cluster, core: &Coordinator, ask: &Ask) -> Option<String> {
+    let state = core.state();
     if let Ask::Completed { agent, order } = ask {
-        let own = |entry: &&OrderEntry| entry.order.id == *order && entry.agent == Some(*agent);
-        if let Some(Task::RecoverClient { client }) =
-            core.state().orders.iter().find(own).map(|entry| &entry.order.task)
-        {
-            let of = match core.state().clients.contains_key(client) {
-                true => &cluster.office.recovered,
-                false => &cluster.office.orphans,
-            };
-            of.set(of.get() + 1);
-        }
+        count_recovery(cluster, state, *agent, *order);
     }
-    if let Ask::Publish { agent, orders, epoch } = ask {
-        let mut core = core.state().clone();
-        let is_valid = |id: &OrderId| {
-            core.orders.iter().any(|entry| {
-                entry.order.id == *id && entry.agent == Some(*agent) && entry.closing == Some(*epoch)
-            })
+    let Ask::Publish { agent, orders, epoch } = ask else { return None };
+    orders.iter().find_map(|id| publication(cluster, state, *agent, *id, *epoch).err())
+}
+
+/// Counts clients that were cleaned up behind.
+fn count_recovery(cluster: &Cluster, state: &State, agent: NodeId, order: OrderId) {
+    let own = |entry: &&OrderEntry| entry.order.id == order && entry.agent == Some(agent);
+    if let Some(Task::RecoverClient { client }) = state.orders.iter().find(own).map(|entry| &entry.order.task)
+    {
+        let of = match state.clients.contains_key(client) {
+            true => &cluster.office.recovered,
+            false => &cluster.office.orphans,
         };
-        if !orders.iter().all(is_valid) {
-            return;
+        of.set(of.get() + 1);
+    }
+}
+
+fn publication(
+    cluster: &Cluster,
+    state: &State,
+    agent: NodeId,
+    id: OrderId,
+    epoch: Epoch,
+) -> Result<(), String> {
+    let Some(entry) = state.orders.iter().find(|entry| entry.order.id == id) else { return Ok(()) };
+    // M-7: by whoever has the order, under the epoch in which it has closed.
+    if (entry.agent, entry.closing) != (Some(agent), Some(epoch)) {
+        return Err(format!("{agent} publishes {entry:?} of {epoch}"));
+    }
+    match &entry.order.task {
+        Task::ChangeView { homes, deposed } => {
+            deposed.iter().try_for_each(|node| is_over(cluster, &state.map, *node))?;
+            let homes = homes.iter().map(|home| &state.map.homes[usize::from(home.0)]);
+            homes.into_iter().try_for_each(|home| is_alike(cluster, &state.map, home))
         }
-        for entry in core.orders.split_off(0).iter().filter(|entry| orders.contains(&entry.order.id)) {
-            match &entry.order.task {
-                Task::ChangeView { homes, deposed } => {
-                    deposed.iter().for_each(|node| assert_over(cluster, &core.map, *node));
-                    for home in homes {
-                        assert_alike(cluster, &core.map, &core.map.homes[usize::from(home.0)]);
-                    }
-                }
-                Task::Restore { home, target, .. } => {
-                    let mut home = core.map.homes[usize::from(home.0)].clone();
-                    home.members.push(*target);
-                    assert_alike(cluster, &core.map, &home);
-                }
-                Task::RecoverClient { .. } => {}
-            }
+        Task::Restore { home, target, .. } => {
+            let mut home = state.map.homes[usize::from(home.0)].clone();
+            home.members.push(*target);
+            is_alike(cluster, &state.map, &home)
         }
+        Task::RecoverClient { .. } => Ok(()),
     }
 }
 
 /// What an answer must be.
-pub(super) fn after(_: &Cluster, core: &Coordinator, ask: &Ask, tell: &Tell) {
+pub(super) fn after(core: &Coordinator, ask: &Ask, tell: &Tell, objection: Option<String>) {
     let map = &core.state().map;
     // M-2: a home is closed in the map before anybody is fenced on its behalf.
     if let (Ask::Close { .. }, Tell::Closed { epoch, .. }) = (ask, tell) {
@@ -58,6 +65,9 @@ pub(super) fn after(_: &Cluster, core: &Coordinator, ask: &Ask, tell: &Tell) {
             map.homes.iter().any(|home| !home.is_open && home.epoch == *epoch),
             "nothing is closed under {epoch}"
         );
+    }
+    if let (Tell::Done, Some(why)) = (tell, objection) {
+        panic!("{why}");
     }
 }
 
@@ -97,17 +107,20 @@ pub(super) fn assert_accounted(cluster: &Cluster, map: &ClusterMap) {
 }
 
 /// M-6: whoever the cluster goes on without does not serve, by true time.
-fn assert_over(cluster: &Cluster, map: &ClusterMap, node: NodeId) {
+fn is_over(cluster: &Cluster, map: &ClusterMap, node: NodeId) -> Result<(), String> {
     let entry = &map.nodes[usize::from(node.0)];
     let serving = cluster.life_of(entry).is_some_and(|life| life.is_leased(cluster));
-    assert!(!serving, "a view without {node} is about to open, and {node} serves still");
+    match serving {
+        true => Err(format!("a view without {node} is about to open, and {node} serves still")),
+        false => Ok(()),
+    }
 }
 
 /// V-2: a home that opens is alike on all members that are left.
-fn assert_alike(cluster: &Cluster, map: &ClusterMap, home: &HomeEntry) {
+fn is_alike(cluster: &Cluster, map: &ClusterMap, home: &HomeEntry) -> Result<(), String> {
     let plan = map.plan().expect("a map in use");
     let alive = |node: NodeId| cluster.life_of(&map.nodes[usize::from(node.0)]).is_some();
-    let Some(primary) = home.members.first().filter(|m| alive(m.node)) else { return };
+    let Some(primary) = home.members.first().filter(|m| alive(m.node)) else { return Ok(()) };
     for member in home.members[1..].iter().filter(|m| alive(m.node)) {
         let (one, other) = (plan.segment(primary.segment), plan.segment(member.segment));
         let words = |node: NodeId, at: RemoteAddr| cluster.world.memory(node).word(at);
@@ -116,14 +129,14 @@ fn assert_alike(cluster: &Cluster, map: &ClusterMap, home: &HomeEntry) {
                 let slot = SlotAddr { partition, index };
                 let (here, there) =
                     (words(primary.node, one.slot(slot)), words(member.node, other.slot(slot)));
-                assert!(
-                    here == there,
-                    "{} is about to open, but {slot:?} is {here:#x} on {} and {there:#x} on {}",
-                    home.id,
-                    primary.node,
-                    member.node
-                );
+                if here != there {
+                    let (id, first, second) = (home.id, primary.node, member.node);
+                    return Err(format!(
+                        "{id} is about to open, but {slot:?} is {here:#x} on {first} and {there:#x} on {second}"
+                    ));
+                }
             }
         }
     }
+    Ok(())
 }

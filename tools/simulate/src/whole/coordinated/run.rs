@@ -126,15 +126,17 @@ impl Run<'_> {
         }
         let begun = self.cluster.now();
         let mut faults: Vec<Fault> = self.scenario.faults.clone();
-        let mut since_moment = (self.cluster.office.moments.get(), 0u64);
-        let first_moment = since_moment.0;
+        let first = self.cluster.marks();
+        // How often each has happened, and how many events ago the last time was.
+        let mut marked = first.map(|count| (count, 0u64));
         let mut since_step = vec![(0, 0u64); self.clients.len()];
         for _ in 0..MOST_EVENTS {
-            let moment = self.cluster.office.moments.get();
-            since_moment = if moment == since_moment.0 { (moment, since_moment.1 + 1) } else { (moment, 0) };
             for ((step, events), client) in since_step.iter_mut().zip(&self.clients) {
                 let begun = client.handle.begun.get();
                 (*step, *events) = if begun == *step { (begun, *events + 1) } else { (begun, 0) };
+            }
+            for (now, (count, since)) in self.cluster.marks().into_iter().zip(&mut marked) {
+                (*count, *since) = if now == *count { (now, *since + 1) } else { (now, 0) };
             }
             let is_due = |fault: &Fault| match fault.when {
                 When::Step(client, number, events) => {
@@ -142,9 +144,10 @@ impl Run<'_> {
                     begun > number || begun == number && passed >= events
                 }
                 When::At(at) => self.cluster.now().since(begun) >= at,
-                When::Moment(number, events) => {
-                    let passed = moment - first_moment;
-                    passed > number || passed == number && since_moment.1 >= events
+                When::After(mark, number, events) => {
+                    let (count, since) = marked[mark as usize];
+                    let passed = count - first[mark as usize];
+                    passed > number || passed == number && since >= events
                 }
             };
             let (due, left): (Vec<_>, Vec<_>) = faults.into_iter().partition(is_due);
@@ -164,11 +167,45 @@ impl Run<'_> {
 
     fn befall(&mut self, kind: FaultKind) {
         let cluster = self.cluster.clone();
+        let whole = |each: fn(usize) -> FaultKind| (0..cluster.machines.len()).map(each).collect::<Vec<_>>();
+        match (kind, cluster.agent.get()) {
+            (FaultKind::KillAgent, Some(machine)) => {
+                return self.befall_agent(FaultKind::Kill(machine), machine, "lost");
+            }
+            (FaultKind::PauseAgent, Some(machine)) => {
+                return self.befall_agent(FaultKind::Pause(machine), machine, "lost");
+            }
+            (FaultKind::CutAgent, Some(machine)) => {
+                let kind = FaultKind::Cut(Party::Office, Party::Machine(machine));
+                return self.befall_agent(kind, machine, "cut");
+            }
+            (FaultKind::KillAgent | FaultKind::PauseAgent | FaultKind::CutAgent, None) => return,
+            (FaultKind::RestartAll, _) => {
+                return whole(FaultKind::Restart).into_iter().for_each(|kind| self.befall(kind));
+            }
+            (FaultKind::ResumeAll, _) => {
+                return whole(FaultKind::Resume).into_iter().for_each(|kind| self.befall(kind));
+            }
+            _ => {}
+        }
         if !cluster.may(kind, self.scenario.is_reckless) {
             return cluster.world.note(|| format!("{kind:?} would take the last copy"));
         }
         cluster.world.note(|| format!("{kind:?}"));
+        if matches!(kind, FaultKind::CrashCoordinator | FaultKind::PauseCoordinator)
+            && cluster.office.is_running()
+        {
+            self.shared.see(&format!("coordinator_lost_at_{}", cluster.office.doing()), 1);
+        }
         match kind {
+            FaultKind::HealAll => cluster.net.heal_all(),
+            FaultKind::KillAgent
+            | FaultKind::PauseAgent
+            | FaultKind::CutAgent
+            | FaultKind::RestartAll
+            | FaultKind::ResumeAll => {
+                unreachable!("these are faults of certain machines by now")
+            }
             FaultKind::Kill(machine) => cluster.kill_machine(machine),
             FaultKind::Restart(machine) => cluster.start_machine(machine),
             FaultKind::Pause(machine) => cluster.pause_machine(machine),
@@ -197,6 +234,16 @@ impl Run<'_> {
                 self.process(client).inspect(|process| process.resume());
             }
         }
+    }
+
+    /// Somebody's agent is lost in the middle of something.
+    fn befall_agent(&mut self, kind: FaultKind, machine: usize, how: &str) {
+        if let Some(life) = self.cluster.machines[machine].life()
+            && self.cluster.may(kind, self.scenario.is_reckless)
+        {
+            self.shared.see(&format!("agent_{how}_at_{}", life.doing.get()), 1);
+        }
+        self.befall(kind);
     }
 
     fn process(&self, client: usize) -> Option<Rc<super::process::Process>> {

@@ -76,6 +76,18 @@ pub enum FaultKind {
     PauseCoordinator,
     /// It goes on.
     ResumeCoordinator,
+    /// The machine whose agent did something last is killed.
+    KillAgent,
+    /// Machines that do not run start.
+    RestartAll,
+    /// The machine whose agent did something last stands still.
+    PauseAgent,
+    /// Machines that stand still go on.
+    ResumeAll,
+    /// Nothing gets to the machine whose agent did something last from the coordinator.
+    CutAgent,
+    /// Everything gets everywhere again.
+    HealAll,
     /// A client process stops.
     StopClient(usize),
     /// A client process stands still.
@@ -89,10 +101,26 @@ pub enum FaultKind {
 pub enum When {
     /// So many nanoseconds after the clients have started.
     At(u64),
-    /// So many events after the coordinator has carried out so many requests.
-    Moment(u64, u64),
     /// So many events after a client has begun so many of its calls.
     Step(usize, u64, u64),
+    /// So many events after something has happened so many times.
+    After(Mark, u64, u64),
+}
+
+/// What is counted, so that faults meet it in the middle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// The coordinator carries out a request.
+    Request,
+    /// The coordinator begins to store a state, or has stored it.
+    Store,
+    /// An agent begins to ask somebody for something, or has an answer.
+    Agent,
+}
+
+impl Mark {
+    /// All of them, in order.
+    pub const ALL: [Mark; 3] = [Mark::Request, Mark::Store, Mark::Agent];
 }
 
 /// A fault and its time.
