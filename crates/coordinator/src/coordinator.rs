@@ -6,6 +6,7 @@ use crate::processes::Watcher;
 use crate::{Instant, Settings, State};
 use farrow_control::coordination::{Counts, OrderId, ProcessId, Progress};
 use farrow_layout::NodeId;
+use farrow_mutant::{self as mutant, Mutant};
 use std::collections::BTreeMap;
 
 /// Decides who is in the cluster and what is to be done. It has no socket, no thread and no clock: requests come in as calls
@@ -99,6 +100,9 @@ impl Coordinator {
 
     /// Everybody gets a whole lease, and as much again as a longer one of a predecessor's may still run.
     pub(crate) fn grant_all(&mut self, now: Instant) {
+        if mutant::is(Mutant::NoWholeLease) {
+            return;
+        }
         let extra = self.settled_at.since(now + self.settings.lease_ns);
         let now = now + extra;
         self.heard = self.state.map.nodes.iter().filter(|n| n.is_up()).map(|n| (n.id, now)).collect();

@@ -4,6 +4,7 @@ use crate::{Coordinator, Instant};
 use farrow_control::coordination::{Decision, Denial, News, Order, ProcessId, Registration, Renewal};
 use farrow_control::map::{NodeEntry, Standing};
 use farrow_layout::{Epoch, NodeId};
+use farrow_mutant::{self as mutant, Mutant};
 
 impl Coordinator {
     /// A node offers memory. Its lease runs from now. Answers with its place in the map.
@@ -205,7 +206,8 @@ impl Coordinator {
 
     /// Whether a node's lease is over by this clock.
     pub(crate) fn has_lapsed(&self, node: NodeId, now: Instant) -> bool {
-        self.heard.get(&node).is_none_or(|&heard| now >= heard + self.settings.lease_ns)
+        let parts = if mutant::is(Mutant::LeaseNotAwaited) { 2 } else { 1 };
+        self.heard.get(&node).is_none_or(|&heard| now >= heard + self.settings.lease_ns / parts)
     }
 
     /// Whether a node has not said anything for so long that nothing is left to it.

@@ -3,6 +3,7 @@
 use farrow_control::message::{ClientStats, Refusal};
 use farrow_fabric_shm::ShmGrant;
 use farrow_layout::{ClientId, Epoch};
+use farrow_mutant::{self as mutant, Mutant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -63,7 +64,7 @@ impl<L: Copy + Default> Clients<L> {
         if client == ClientId(0) {
             return Err(Refusal::Bad("client id 0 means nobody: draw another".into()));
         }
-        if self.evicted.contains(&client) {
+        if self.is_refused(client) {
             return Err(Refusal::Evicted(client));
         }
         if self.joined.contains_key(&client) {
@@ -138,7 +139,11 @@ impl<L: Copy + Default> Clients<L> {
     }
 
     fn unknown(&self, client: ClientId) -> Refusal {
-        if self.is_evicted(client) { Refusal::Evicted(client) } else { Refusal::NotJoined(client) }
+        if self.is_refused(client) { Refusal::Evicted(client) } else { Refusal::NotJoined(client) }
+    }
+
+    fn is_refused(&self, client: ClientId) -> bool {
+        self.is_evicted(client) && !mutant::is(Mutant::ReusedIdentity)
     }
 }
 

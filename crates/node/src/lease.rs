@@ -2,11 +2,13 @@
 
 use farrow_control::map::ClusterMap;
 use farrow_layout::{Epoch, HomeId, NodeId};
+use farrow_mutant::{self as mutant, Mutant};
 use std::time::Duration;
 
 /// Nanoseconds of a lease that a node serves on: the rest is for clocks that run at other rates.
 pub fn served(lease: Duration) -> u64 {
-    (lease - lease / 16).as_nanos() as u64
+    let served = if mutant::is(Mutant::ServesAfterLease) { lease * 5 / 4 } else { lease - lease / 16 };
+    served.as_nanos() as u64
 }
 
 /// All other live members of the homes of `node`: those whose promises let it serve on without a lease.
@@ -24,6 +26,7 @@ pub fn peers_of(map: &ClusterMap, node: NodeId) -> Vec<NodeId> {
 /// The view that opens may name the node as a new member. Whoever is told of it counts on this node's promises and leases at once,
 /// while it hears of it only later: the peers that it would ask meanwhile are not those who can pass it over.
 pub fn has_closed_home(map: &ClusterMap, node: NodeId, is_set_aside: impl Fn(HomeId) -> bool) -> bool {
+    let is_set_aside = |home| is_set_aside(home) && !mutant::is(Mutant::JoiningUnasked);
     map.homes.iter().any(|home| !home.is_open && (home.has_member(node) || is_set_aside(home.id)))
 }
 

@@ -65,5 +65,5 @@ pub use format::format;
 pub use lease::{has_closed_home, peers_of, renewal_epoch, served};
 pub use ledger::Ledger;
 pub use own_memory::OwnMemory;
-pub use promises::Promises;
+pub use promises::{Promises, check_fence};
 pub use segments::Segments;

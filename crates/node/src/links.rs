@@ -2,6 +2,7 @@
 
 use crate::StartError;
 use crate::clients::{Link, MOST_AGENTS};
+use crate::promises::check_fence;
 use crate::rdma::{self, RdmaHost, RdmaLink};
 use farrow_config::{Config, Require, Transport};
 use farrow_control::message::{RdmaEnd, RdmaPort, Refusal, ShmEnd};
@@ -210,8 +211,8 @@ impl Links {
             return Err(Refusal::Bad(format!("epoch {epoch} means no epoch")));
         }
         let is_again = state.is_fencing && epoch == state.epoch;
-        if epoch <= state.epoch && !is_again {
-            return Err(Refusal::StaleEpoch { asked: epoch, current: state.epoch });
+        if !is_again {
+            check_fence(state.epoch, epoch)?;
         }
         state.epoch = epoch;
         state.is_fencing = true;

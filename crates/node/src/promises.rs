@@ -1,10 +1,23 @@
 //! What this node has promised its peers: not to end a fence that deposes them (`docs/protocols/membership.md`).
 
 use farrow_control::message::Refusal;
-use farrow_layout::NodeId;
+use farrow_layout::{Epoch, NodeId};
+use farrow_mutant::{self as mutant, Mutant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// Whether a node that was fenced to `current` may be fenced to `asked`: whoever asks for an earlier epoch is not the agent any more,
+/// and would take the links of the one that is.
+///
+/// # Errors
+/// [`Refusal::StaleEpoch`].
+pub fn check_fence(current: Epoch, asked: Epoch) -> Result<(), Refusal> {
+    if asked <= current && !mutant::is(Mutant::ZombieUnfenced) {
+        return Err(Refusal::StaleEpoch { asked, current });
+    }
+    Ok(())
+}
 
 /// Promises given, and to whom none is given any more. Thread-safe. Time is nanoseconds of one clock of this node's, the same in all
 /// calls.
@@ -36,6 +49,9 @@ impl Promises {
     pub fn end(&self, deposed: &[NodeId], now_ns: u64) -> Duration {
         let mut state = self.state();
         state.deposed.extend(deposed);
+        if mutant::is(Mutant::PromiseNotAwaited) {
+            return Duration::ZERO;
+        }
         let left = deposed.iter().filter_map(|node| state.until.get(node)?.checked_sub(now_ns));
         Duration::from_nanos(left.max().unwrap_or_default())
     }

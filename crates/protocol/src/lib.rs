@@ -25,7 +25,6 @@ mod error;
 mod event;
 mod home;
 mod index;
-pub mod mutant;
 mod ops;
 pub mod recover;
 pub mod restore;
@@ -33,6 +32,8 @@ mod snapshot;
 mod spread;
 mod staged;
 mod view;
+
+pub use farrow_mutant as mutant;
 
 pub use appender::{Appender, Extent, Reservation};
 pub use colocated::Colocated;

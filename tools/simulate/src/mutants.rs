@@ -2,9 +2,11 @@
 
 use crate::home::{Protocol, Restored};
 use crate::sweep::{Family, Tally, caught};
-use crate::whole::Whole;
+use crate::whole::{Coordinated, Whole};
 use farrow_control::map::CommitKind;
 use farrow_protocol::mutant::{Mutant, choose};
+
+const COORDINATED: Coordinated = Coordinated { commit: CommitKind::Colocated };
 
 /// A family of runs with a bug in it.
 #[derive(Clone, Copy, Debug)]
@@ -55,16 +57,19 @@ pub enum Runs {
     Whole(CommitKind),
     /// One home that is restored, and whose clients are recovered.
     Restored,
+    /// A cluster with a coordinator, leases and agents.
+    Coordinated,
 }
 
 impl Runs {
     /// All there are.
-    pub const ALL: [Runs; 5] = [
+    pub const ALL: [Runs; 6] = [
         Runs::Home(Protocol::Colocated),
         Runs::Whole(CommitKind::Colocated),
         Runs::Home(Protocol::Snapshot),
         Runs::Whole(CommitKind::Snapshot),
         Runs::Restored,
+        Runs::Coordinated,
     ];
 
     /// Their name.
@@ -73,6 +78,7 @@ impl Runs {
             Runs::Home(protocol) => Family::name(&protocol),
             Runs::Whole(commit) => Whole { commit }.name(),
             Runs::Restored => Restored.name(),
+            Runs::Coordinated => COORDINATED.name(),
         }
     }
 
@@ -81,6 +87,7 @@ impl Runs {
         match self {
             Runs::Home(family) => hunt(&Mutated { family, mutant }, first, most),
             Runs::Restored => hunt(&Mutated { family: Restored, mutant }, first, most),
+            Runs::Coordinated => hunt(&Mutated { family: COORDINATED, mutant }, first, most),
             Runs::Whole(commit) => hunt(&Mutated { family: Whole { commit }, mutant }, first, most),
         }
     }

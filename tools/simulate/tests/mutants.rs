@@ -11,6 +11,7 @@ use std::time::Instant;
 const HOME: Runs = Runs::Home(Protocol::Colocated);
 const HOME_SNAPSHOT: Runs = Runs::Home(Protocol::Snapshot);
 const RESTORED: Runs = Runs::Restored;
+const COORDINATED: Runs = Runs::Coordinated;
 const WHOLE: Runs = Runs::Whole(CommitKind::Colocated);
 const WHOLE_SNAPSHOT: Runs = Runs::Whole(CommitKind::Snapshot);
 
@@ -64,6 +65,20 @@ const HUNTS: &[Hunt] = &[
     Hunt(Mutant::LiveStrayTakenBack, RESTORED, 15_000),
     Hunt(Mutant::RecoveredUnevicted, RESTORED, 1_500),
     Hunt(Mutant::EqualisingSkipped, RESTORED, 8_000),
+    Hunt(Mutant::ServesAfterLease, COORDINATED, 500),
+    Hunt(Mutant::JoiningUnasked, COORDINATED, 25_000),
+    Hunt(Mutant::PromiseNotAwaited, COORDINATED, 700),
+    Hunt(Mutant::ZombieUnfenced, COORDINATED, 1_500),
+    Hunt(Mutant::ReusedIdentity, COORDINATED, 100),
+    Hunt(Mutant::LeaseNotAwaited, COORDINATED, 200),
+    Hunt(Mutant::NoWholeLease, COORDINATED, 4_000),
+    Hunt(Mutant::ZombiePublishes, COORDINATED, 5_000),
+    Hunt(Mutant::LateLinkAccepted, COORDINATED, 15_000),
+    Hunt(Mutant::NotFenced, COORDINATED, 600),
+    Hunt(Mutant::EqualisingSkipped, COORDINATED, 8_000),
+    Hunt(Mutant::RepeatedBlindly, COORDINATED, 300),
+    Hunt(Mutant::OpenExtentsLeft, COORDINATED, 1_000),
+    Hunt(Mutant::IndexCopiedEarly, COORDINATED, 200),
     Hunt(Mutant::LoserDoesNotWait, WHOLE_SNAPSHOT, 6_000),
     Hunt(Mutant::PendingRecycled, WHOLE, 100_000),
 ];
@@ -97,9 +112,11 @@ fn every_known_bug_is_found() {
 #[ignore = "for those who add a bug"]
 fn measure() {
     std::panic::set_hook(Box::new(|_| {}));
-    // `FARROW_MUTANT=part of a name` measures those alone.
-    let part = std::env::var("FARROW_MUTANT").unwrap_or_default();
-    for Hunt(mutant, runs, limit) in HUNTS.iter().filter(|hunt| hunt.0.label().contains(&part)) {
+    // `FARROW_MUTANT=part of a name` and `FARROW_RUNS=part of theirs` measure those alone.
+    let part = |variable| std::env::var(variable).unwrap_or_default();
+    let (part, of) = (part("FARROW_MUTANT"), part("FARROW_RUNS"));
+    let chosen = |hunt: &&Hunt| hunt.0.label().contains(&part) && hunt.1.name().contains(&of);
+    for Hunt(mutant, runs, limit) in HUNTS.iter().filter(chosen) {
         let hunts = (0..5).map(|n| runs.hunt(*mutant, n * 1_000_000, *limit));
         let mut took: Vec<_> = hunts.map(|found| found.map_or(u64::MAX, |(seeds, _)| seeds)).collect();
         took.sort_unstable();

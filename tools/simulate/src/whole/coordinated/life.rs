@@ -11,7 +11,8 @@ use farrow_control::map::ClusterMap;
 use farrow_control::message::{Refusal, Reply, Request};
 use farrow_fabric_sim::{SimFabric, SimLink, TaskId};
 use farrow_layout::{ClientId, Epoch, HomeId, Incarnation, NodeId};
-use farrow_node::{Ledger, Promises, Segments, SessionId, format};
+use farrow_node::{Ledger, Promises, Segments, SessionId, check_fence, format};
+use farrow_protocol::mutant::{self, Mutant};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -244,12 +245,10 @@ impl Life {
             self.ledger.close_all();
         }
         let left = self.promises.end(deposed, self.now(cluster));
-        if epoch <= self.epoch.get() {
-            return Err(Refusal::StaleEpoch { asked: epoch, current: self.epoch.get() });
-        }
+        check_fence(self.epoch.get(), epoch)?;
         self.epoch.set(epoch);
         let links = self.given.borrow().len() as u32;
-        self.take_back(cluster, |_| true);
+        self.take_back(cluster, |_| !mutant::is(Mutant::NotFenced));
         let until = self.now(cluster) + left.as_nanos() as u64;
         farrow_fabric::Fabric::sleep_until(&cluster.time, self.clock.when(until)).await;
         Ok(Reply::Fenced { links })

@@ -97,6 +97,24 @@ mutants! {
     NotTriedAgain => "not_tried_again",
     /// A broken DELETE takes any equal word for its own.
     AnyDeleteIsMine => "any_delete_is_mine",
+    /// A node serves longer than its lease lasts by the coordinator's clock.
+    ServesAfterLease => "serves_after_lease",
+    /// A node that may be a new member, and has not heard of it, serves by the promises of its former peers.
+    JoiningUnasked => "joining_unasked",
+    /// A fence that deposes a node ends before what was promised to it.
+    PromiseNotAwaited => "promise_not_awaited",
+    /// A node takes a fence of an epoch that is over.
+    ZombieUnfenced => "zombie_unfenced",
+    /// A node forgets whom it has evicted: a client that was taken for lost goes on as who it was.
+    ReusedIdentity => "reused_identity",
+    /// The coordinator passes over nodes before their leases have ended.
+    LeaseNotAwaited => "lease_not_awaited",
+    /// A coordinator that starts, or was away, grants nobody a whole lease.
+    NoWholeLease => "no_whole_lease",
+    /// The coordinator opens homes for whoever says that they are alike.
+    ZombiePublishes => "zombie_publishes",
+    /// A client uses a link from behind a fence with a map from before it.
+    LateLinkAccepted => "late_link_accepted",
     /// SNAPSHOT: rule 3 without a look at the primary.
     RuleThreeUnread => "rule_three_unread",
     /// SNAPSHOT: a loser does not wait for the winner.
