@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+/// Of threads that take pages: clients of this host's other nodes go first.
+const POPULATING_NICE: i32 = 10;
 /// Bytes that a thread takes the pages of at a time: a huge page of the largest common size would be one part.
 const POPULATED_AT_ONCE: usize = 64 << 20;
 /// Threads that take pages: more get in each other's way in the kernel.
@@ -218,6 +220,7 @@ impl NodeMemory {
         thread::scope(|scope| {
             for _ in 0..threads.min(len.div_ceil(part)) {
                 scope.spawn(|| {
+                    let _ = rustix::process::nice(POPULATING_NICE);
                     loop {
                         let at = next.fetch_add(part, Ordering::Relaxed);
                         if at >= len {

@@ -7,7 +7,7 @@ use farrow_mutant::{self as mutant, Mutant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Agents of other nodes that a node serves besides its clients: three of each of some 170. Without them nothing is restored, so
+/// Agents of other nodes that a node serves besides its clients: four of each of 128. Without them nothing is restored, so
 /// clients never take their places.
 pub(crate) const MOST_AGENTS: u32 = 512;
 

@@ -132,13 +132,12 @@ impl Bound {
         }
         let (ready, are_ready) = channel();
         let (frozen, were_frozen) = channel();
-        let is_eager = config.node.populate;
-        let agents: [(Role, &str, Agent); 3] = [
+        let mut agents: Vec<(Role, &str, Agent)> = vec![
             (Role::Urgent, "farrow-urgent", Box::new(agent::urgent)),
             (
                 Role::Background,
                 "farrow-background",
-                Box::new(move |g, t, e| agent::background(g, t, e, &ready, &were_frozen, is_eager)),
+                Box::new(move |g, t, e| agent::background(g, t, e, &ready, &were_frozen)),
             ),
             (
                 Role::Freeze,
@@ -146,6 +145,9 @@ impl Bound {
                 Box::new(move |g, t, e| agent::freeze(g, t, e, &are_ready, &frozen)),
             ),
         ];
+        if config.node.populate {
+            agents.push((Role::Near, "farrow-near", Box::new(agent::bring_near)));
+        }
         for (role, name, work) in agents {
             let (core, tasks, dial, caller) = (daemon.core.clone(), tasks.clone(), dial.clone(), call());
             // A fabric belongs to the thread that makes it.

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// Bytes that are brought near at once: an order that comes meanwhile waits for a few milliseconds.
-const NEAR_AT_ONCE: u64 = 16 << 20;
+/// Bytes that are brought near at once.
+const NEAR_AT_ONCE: u64 = 2 << 20;
 
 /// Which of a node's agents. They do not share links.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,10 +26,11 @@ pub(crate) enum Role {
     Urgent,
     Background,
     Freeze,
+    Near,
 }
 
 impl Role {
-    const COUNT: u32 = 3;
+    const COUNT: u32 = 4;
 }
 
 /// Sessions, links and a coordinator, for one thread. Calls block.

@@ -6,6 +6,8 @@
 //!                                       │   ▲
 //!                                       ▼   │
 //!                                      freeze     complete copies, while clients wait
+//!
+//!                                      near       brings the memory near that may have to be copied, when nobody needs the core
 //! ```
 
 mod field;
@@ -27,6 +29,8 @@ use std::time::Duration;
 const PAUSE: Duration = Duration::from_millis(10);
 /// Of the thread that copies, beside the daemon's others and the clients of this host.
 const BACKGROUND_NICE: i32 = 5;
+/// Of the thread that brings memory near.
+const LOWEST_NICE: i32 = 19;
 /// How long to sleep when there is nothing to do.
 const IDLE: Duration = Duration::from_millis(200);
 
@@ -46,18 +50,16 @@ pub(crate) fn urgent(ground: &Ground, tasks: &Tasks, ending: &Ending) {
 }
 
 /// Cleans up behind lost clients, and copies blocks while clients work, until the daemon ends. Restores that are ready are handed to
-/// [`freeze`], and come back from it. With nothing to do it brings the memory near that it may have to copy, if `is_eager`.
+/// [`freeze`], and come back from it.
 pub(crate) fn background(
     ground: &Ground,
     tasks: &Tasks,
     ending: &Ending,
     ready: &Sender<Ready>,
     frozen: &Receiver<Frozen>,
-    is_eager: bool,
 ) {
     let events = Events::default();
     let mut restores = Restores::default();
-    let mut is_coming = false;
     // Copies are not worth a client's waiting for a core.
     if let Err(error) = rustix::process::nice(BACKGROUND_NICE) {
         tracing::debug!(%error, "restoring redundancy at the priority of everything else");
@@ -65,9 +67,8 @@ pub(crate) fn background(
     while !ending.is_told() {
         // Before the orders are looked at: what was frozen is no order any more.
         frozen.try_iter().for_each(|frozen| restores.put_back(frozen));
-        let wait = if restores.is_busy() || is_coming { Duration::ZERO } else { IDLE };
+        let wait = if restores.is_busy() { Duration::ZERO } else { IDLE };
         let orders = tasks.wait_for(wait, |order| !matches!(order.task, Task::ChangeView { .. }));
-        is_coming = is_eager && orders.is_empty() && !restores.is_busy() && ground.bring_near();
         for order in &orders {
             if let Task::RecoverClient { client } = order.task {
                 match block_on(ground.fabric(), recover(ground, &events, order, client)) {
@@ -108,6 +109,20 @@ pub(crate) fn freeze(
         done.ended.iter().for_each(|order| tasks.finish(order));
         if frozen.send(done).is_err() {
             return;
+        }
+    }
+}
+
+/// Brings the memory near that may have to be copied one day, until the daemon ends.
+pub(crate) fn bring_near(ground: &Ground, _: &Tasks, ending: &Ending) {
+    // It is worth nobody's waiting.
+    if let Err(error) = rustix::process::nice(LOWEST_NICE) {
+        tracing::debug!(%error, "memory is not brought near ahead of need: it would hold clients up");
+        return;
+    }
+    while !ending.is_told() {
+        if !ground.bring_near() {
+            thread::sleep(IDLE);
         }
     }
 }

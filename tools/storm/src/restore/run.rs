@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// For copies to come back.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Nodes bring each other's memory near at the lowest priority: what is lost in the first seconds of a cluster says little.
+const SETTLING: Duration = Duration::from_secs(4);
 /// What clients do before their first call counts.
 const WARM_UP: Duration = Duration::from_millis(500);
 /// Share of reads.
@@ -121,6 +123,7 @@ pub fn run(restore: &Restore, connect: Connect, say: &mut dyn FnMut(String)) -> 
     };
     say(format!("loaded {keys} values of {} bytes, {} copies", restore.value_len, restore.settings.copies));
 
+    thread::sleep(SETTLING);
     let idle = lose(&mut deployment, 0, &options)?.0;
     say(format!("without clients: {}", idle.in_words()));
     deployment.start_node(0)?;
@@ -132,6 +135,7 @@ pub fn run(restore: &Restore, connect: Connect, say: &mut dyn FnMut(String)) -> 
     }
 
     let labour = Labour { keys, value_len: restore.value_len, reads: READS, rate: restore.rate };
+    thread::sleep(SETTLING);
     let workers = Workers::start(restore.clients, labour, move || Ok(connect(&coordinators, &secret)?.0))?;
     let begin_ns = now_ns();
     thread::sleep(WARM_UP + restore.quiet);
