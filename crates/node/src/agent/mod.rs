@@ -7,7 +7,7 @@
 //!                                       ▼   │
 //!                                      freeze     complete copies, while clients wait
 //!
-//!                                      near       brings the memory near that may have to be copied, when nobody needs the core
+//!                                      near       brings the memory near that may have to be copied, a little at a time
 //! ```
 
 mod field;
@@ -29,8 +29,8 @@ use std::time::Duration;
 const PAUSE: Duration = Duration::from_millis(10);
 /// Of the thread that copies, beside the daemon's others and the clients of this host.
 const BACKGROUND_NICE: i32 = 5;
-/// Of the thread that brings memory near.
-const LOWEST_NICE: i32 = 19;
+/// Between two parts of memory that are brought near, which take half a millisecond each.
+const REST: Duration = Duration::from_millis(8);
 /// How long to sleep when there is nothing to do.
 const IDLE: Duration = Duration::from_millis(200);
 
@@ -115,15 +115,10 @@ pub(crate) fn freeze(
 
 /// Brings the memory near that may have to be copied one day, until the daemon ends.
 pub(crate) fn bring_near(ground: &Ground, _: &Tasks, ending: &Ending) {
-    // It is worth nobody's waiting.
-    if let Err(error) = rustix::process::nice(LOWEST_NICE) {
-        tracing::debug!(%error, "memory is not brought near ahead of need: it would hold clients up");
-        return;
-    }
     while !ending.is_told() {
-        if !ground.bring_near() {
-            thread::sleep(IDLE);
-        }
+        let is_more = ground.bring_near();
+        // Rests, not a low priority: the kernel holds a lock meanwhile that the threads of an urgent order need.
+        thread::sleep(if is_more { REST } else { IDLE });
     }
 }
 

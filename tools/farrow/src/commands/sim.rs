@@ -38,7 +38,7 @@ pub fn command() -> Command {
         .about("Search the protocols for wrong histories, in the simulator")
         .arg(seed().required(true))
         .arg(protocol())
-        .arg(whole())
+        .args(clusters())
         .arg(Arg::new("trace").long("trace").num_args(0).help("Print what happened, as a page"))
         .arg(json())
         .args_conflicts_with_subcommands(true)
@@ -80,8 +80,47 @@ fn protocol() -> Arg {
         .help("The commit protocol")
 }
 
-fn whole() -> Arg {
-    Arg::new("whole").long("whole").num_args(0).help("A whole cluster instead of one home")
+fn clusters() -> [Arg; 2] {
+    [
+        Arg::new("whole").long("whole").num_args(0).help("A whole cluster instead of one home"),
+        Arg::new("coordinated")
+            .long("coordinated")
+            .num_args(0)
+            .conflicts_with("whole")
+            .help("A cluster with a coordinator, leases and agents, which goes on without lost nodes"),
+    ]
+}
+
+/// What a run is of.
+#[derive(Clone, Copy)]
+enum Subject {
+    Home,
+    Whole,
+    Coordinated,
+}
+
+impl Subject {
+    /// # Errors
+    /// There is none of that protocol.
+    fn of(matches: &ArgMatches, protocol: Protocol) -> Result<Subject> {
+        match (matches.get_flag("whole"), matches.get_flag("coordinated")) {
+            (_, true) if protocol != Protocol::Colocated => {
+                Err(told(Exit::Usage, "--coordinated is of colocated alone: leave --protocol out"))
+            }
+            (_, true) => Ok(Subject::Coordinated),
+            (true, _) => Ok(Subject::Whole),
+            _ => Ok(Subject::Home),
+        }
+    }
+
+    /// The arguments that repeat it.
+    fn flag(self) -> &'static str {
+        match self {
+            Subject::Home => "",
+            Subject::Whole => "--whole ",
+            Subject::Coordinated => "--coordinated ",
+        }
+    }
 }
 
 fn json() -> Arg {

@@ -1,11 +1,11 @@
 //! `farrow sim --seed` and `farrow sim replay`: one run.
 
-use super::{file, json, protocol_of, quietly, read, violation};
+use super::{Subject, file, json, protocol_of, quietly, read, violation};
 use crate::output;
 use anyhow::Result;
 use clap::{ArgMatches, Command};
 use farrow_simulate::home::Protocol;
-use farrow_simulate::{Case, Whole, timeline::timeline};
+use farrow_simulate::{Case, Coordinated, Whole, timeline::timeline};
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,17 +30,14 @@ pub fn replay_command() -> Command {
 pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let seed = *matches.get_one::<u64>("seed").expect("required without a subcommand");
     let protocol = protocol_of(matches);
-    if matches.get_flag("whole") {
-        return run_whole(seed, protocol, matches.get_flag("trace"), matches.get_flag("json"));
-    }
-    let case = quietly(|| Case::of_seed(protocol, seed));
-    let again = format!("farrow sim --seed {seed} --protocol {} --trace", protocol.name());
-    show(&case, matches.get_flag("trace"), matches.get_flag("json"), &again)
-}
-
-fn run_whole(seed: u64, protocol: Protocol, is_traced: bool, is_json: bool) -> Result<ExitCode> {
-    let again = format!("farrow sim --seed {seed} --whole --protocol {} --trace", protocol.name());
-    let (world, result) = quietly(|| Whole { commit: protocol.commit() }.run_seed(seed, is_traced));
+    let (subject, commit) = (Subject::of(matches, protocol)?, protocol.commit());
+    let again = format!("farrow sim --seed {seed} {}--protocol {} --trace", subject.flag(), protocol.name());
+    let (is_traced, is_json) = (matches.get_flag("trace"), matches.get_flag("json"));
+    let (world, result) = match subject {
+        Subject::Home => return show(&quietly(|| Case::of_seed(protocol, seed)), is_traced, is_json, &again),
+        Subject::Whole => quietly(|| Whole { commit }.run_seed(seed, is_traced)),
+        Subject::Coordinated => quietly(|| Coordinated { commit }.run_seed(seed, is_traced)),
+    };
     if is_json {
         let counts = result.as_ref().map(|r| (r.operations, r.events));
         output::json(&object(protocol, counts, &again))?;
@@ -50,7 +47,7 @@ fn run_whole(seed: u64, protocol: Protocol, is_traced: bool, is_json: bool) -> R
         }
         if let Ok(tally) = &result {
             output::say(&format!(
-                "{} over a whole cluster: {} operations ({} of unknown outcome), {} events; no oracle objects",
+                "{} over a cluster: {} operations ({} of unknown outcome), {} events; no oracle objects",
                 protocol.name(),
                 tally.operations,
                 tally.unknown,

@@ -1,10 +1,10 @@
 //! `farrow sim sweep`: seed after seed.
 
-use super::{bar, json, protocol, protocol_of, quietly, violation, whole};
+use super::{Subject, bar, clusters, json, protocol, protocol_of, quietly, violation};
 use crate::{human, output};
 use anyhow::Result;
 use clap::{Arg, ArgMatches, Command, value_parser};
-use farrow_simulate::{Family, Sweep, Swept, Whole};
+use farrow_simulate::{Coordinated, Family, Sweep, Swept, Whole};
 use serde_json::json;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,6 +18,7 @@ Examples:
   farrow sim sweep --protocol snapshot --minutes 5
   farrow sim sweep --first 1000000 --seeds 1000
   farrow sim sweep --whole --minutes 5          clusters instead of single homes
+  farrow sim sweep --coordinated --minutes 5    clusters that lose nodes and go on
 
 Beside what was found it says how often each rare path of the protocol was
 taken: a search that never saw a backup repaired has not searched for much.";
@@ -28,7 +29,7 @@ pub fn command() -> Command {
     Command::new("sweep")
         .about("Run seed after seed, on all cores")
         .arg(protocol())
-        .arg(whole())
+        .args(clusters())
         .arg(number("first").default_value("0").help("The first seed"))
         .arg(number("seeds").help("How many; 20000 unless --minutes is given"))
         .arg(number("minutes").value_name("MINUTES").help("Begin no further seed after this long"))
@@ -38,10 +39,12 @@ pub fn command() -> Command {
 
 pub fn run(matches: &ArgMatches) -> Result<ExitCode> {
     let protocol = protocol_of(matches);
-    let again = format!("--protocol {} --trace", protocol.name());
-    match matches.get_flag("whole") {
-        true => sweep(matches, Whole { commit: protocol.commit() }, &format!("--whole {again}")),
-        false => sweep(matches, protocol, &again),
+    let (subject, commit) = (Subject::of(matches, protocol)?, protocol.commit());
+    let again = format!("{}--protocol {} --trace", subject.flag(), protocol.name());
+    match subject {
+        Subject::Home => sweep(matches, protocol, &again),
+        Subject::Whole => sweep(matches, Whole { commit }, &again),
+        Subject::Coordinated => sweep(matches, Coordinated { commit }, &again),
     }
 }
 
