@@ -9,7 +9,7 @@ use farrow_fabric_sim::World;
 use farrow_simulate::{Coordinated, Crashes, Tally};
 
 /// Seeds of a plain `cargo test`: under a minute on one busy core.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 6000;
 /// The same, of runs in which most clients crash.
 const CRASH_SEEDS: u64 = 800;
 /// Clients that crash in a plain `cargo test`, at least.
