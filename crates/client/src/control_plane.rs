@@ -145,11 +145,11 @@ impl Routes<AnyFabric> for ControlPlane {
         })
     }
 
-    fn report(&self, node: NodeId, why: String) -> Waiting<Decision> {
+    fn report(&self, node: NodeId, for_ns: u64, why: String) -> Waiting<Decision> {
         match self.0.cluster.desk() {
             None => Box::pin(std::future::ready(Decision::YourWay)),
             Some(desk) => {
-                let answer = desk.report(node, why);
+                let answer = desk.report(node, for_ns, why);
                 Box::pin(async move { answer.await.unwrap_or(Decision::Undecided) })
             }
         }

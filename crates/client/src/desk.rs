@@ -57,7 +57,7 @@ pub(crate) struct Named {
 
 enum Errand {
     NewClient(oneshot::Sender<Result<Named, String>>),
-    Report { node: NodeId, why: String, answer: oneshot::Sender<Decision> },
+    Report { node: NodeId, for_ns: u64, why: String, answer: oneshot::Sender<Decision> },
     Leave { named: Named, is_clean: bool },
 }
 
@@ -99,10 +99,10 @@ impl Desk {
         waiting
     }
 
-    /// Says that a node cannot be reached.
-    pub(crate) fn report(&self, node: NodeId, why: String) -> oneshot::Receiver<Decision> {
+    /// Says that a node cannot be reached, as it has for so long.
+    pub(crate) fn report(&self, node: NodeId, for_ns: u64, why: String) -> oneshot::Receiver<Decision> {
         let (answer, waiting) = oneshot::channel();
-        self.send(Errand::Report { node, why, answer });
+        self.send(Errand::Report { node, for_ns, why, answer });
         waiting
     }
 
@@ -123,8 +123,8 @@ impl Drop for Desk {
 fn run(caller: &mut Caller, process: &Process, errand: Errand) {
     match errand {
         Errand::NewClient(answer) => drop(answer.send(new_client(caller, process))),
-        Errand::Report { node, why, answer } => {
-            let ask = Ask::Unreachable { process: process.id(), node, why: why.clone() };
+        Errand::Report { node, for_ns, why, answer } => {
+            let ask = Ask::Unreachable { process: process.id(), node, for_ns, why: why.clone() };
             let decision = match caller.call(&ask, ANSWER) {
                 Ok(Tell::Decided(decision)) => decision,
                 told => {

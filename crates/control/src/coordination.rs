@@ -67,6 +67,8 @@ pub enum Ask {
         process: ProcessId,
         /// The node.
         node: NodeId,
+        /// How long ago it said so first, without having reached the node since, in nanoseconds.
+        for_ns: u64,
         /// For people.
         why: String,
     },

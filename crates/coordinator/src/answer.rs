@@ -55,7 +55,9 @@ impl Coordinator {
                 self.leave_client(*process, *client, *is_clean)?;
                 Tell::Done
             }
-            Ask::Unreachable { process, node, .. } => Tell::Decided(self.unreachable(now, *process, *node)?),
+            Ask::Unreachable { process, node, for_ns, .. } => {
+                Tell::Decided(self.unreachable(now, *process, *node, *for_ns)?)
+            }
             Ask::Close { agent, orders } => {
                 let (epoch, map) = self.close(now, *agent, orders)?;
                 Tell::Closed { epoch, map: Box::new(map) }

@@ -1,6 +1,5 @@
 //! The coordinator: what it knows, and its beat.
 
-use crate::nodes::Report;
 use crate::orphans::Orphans;
 use crate::processes::Watcher;
 use crate::{Instant, Settings, State};
@@ -33,7 +32,8 @@ pub struct Coordinator {
     pub(crate) told: BTreeMap<NodeId, Vec<(OrderId, u32)>>,
     /// When closings that are outstanding began.
     pub(crate) closed_at: BTreeMap<OrderId, Instant>,
-    pub(crate) reports: BTreeMap<(NodeId, ProcessId), Report>,
+    /// When a process said last that it cannot reach a node.
+    pub(crate) reports: BTreeMap<(NodeId, ProcessId), Instant>,
     pub(crate) orphans: Orphans,
     pub(crate) counts: Counts,
     /// Whether no node was in touch at the last beat.
@@ -163,7 +163,7 @@ impl Coordinator {
     /// Volatile notes on what is no more.
     fn drop_notes(&mut self, now: Instant) {
         let lease_ns = self.settings.lease_ns;
-        self.reports.retain(|_, report| now.since(report.last) <= lease_ns);
+        self.reports.retain(|_, last| now.since(*last) <= lease_ns);
         let state = &self.state;
         self.progress.retain(|id, _| state.order(*id).is_some());
         self.closed_at.retain(|id, _| state.order(*id).is_some_and(|entry| entry.closing.is_some()));

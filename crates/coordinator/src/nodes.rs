@@ -133,7 +133,7 @@ impl Coordinator {
         (self.stored.map.epoch > epoch).then(|| self.stored.map.clone())
     }
 
-    /// A process cannot reach a node.
+    /// A process cannot reach a node, and has said so for `for_ns` by now.
     ///
     /// # Errors
     /// [`Denial::ProcessLost`]; [`Denial::Bad`] if there never was such a node.
@@ -142,16 +142,17 @@ impl Coordinator {
         now: Instant,
         process: ProcessId,
         node: NodeId,
+        for_ns: u64,
     ) -> Result<Decision, Denial> {
         self.check_process(process)?;
         if self.state.map.node(node).is_none() {
             return Err(Denial::Bad(format!("there never was a node {node}")));
         }
         let lease_ns = self.settings.lease_ns;
-        self.reports.retain(|_, report| now.since(report.last) <= lease_ns);
-        let report = self.reports.entry((node, process)).or_insert(Report { first: now, last: now });
-        report.last = now;
-        let was_heard_since = self.heard.get(&node).is_some_and(|&heard| heard > report.first);
+        self.reports.retain(|_, last| now.since(*last) <= lease_ns);
+        self.reports.insert((node, process), now);
+        // Not by a lease that was granted: evidence. And not from before it was reached last, for it may have died since.
+        let was_heard_since = self.seen.get(&node).is_some_and(|&seen| now.since(seen) < for_ns);
         let reporters =
             self.reports.keys().filter(|(about, by)| *about == node && self.watchers.contains_key(by));
         let decision = decide(
@@ -219,15 +220,6 @@ impl Coordinator {
     pub(crate) fn is_fresh(&self, node: NodeId, now: Instant) -> bool {
         self.seen.get(&node).is_some_and(|&seen| now < seen + self.settings.fresh_ns())
     }
-}
-
-/// A process that cannot reach a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Report {
-    /// When it said so, the first time in a row.
-    pub(crate) first: Instant,
-    /// The last time.
-    pub(crate) last: Instant,
 }
 
 /// What becomes of a node that `reporters` of `processes` processes cannot reach. A node that has just died has a lease still:

@@ -98,7 +98,8 @@ fn a_node_that_says_nothing_is_lost_and_the_next_one_is_told_to_go_on() {
     let Tell::Status(status) = a.call(&Ask::Status, PATIENCE).unwrap() else { panic!() };
     assert_eq!((status.counts.nodes_lost, status.counts.views_changed), (1, 1));
     assert!(status.store.contains("file"));
-    let unreachable = Ask::Unreachable { process: ProcessId(1), node: NodeId(1), why: "test".into() };
+    let unreachable =
+        Ask::Unreachable { process: ProcessId(1), node: NodeId(1), for_ns: 0, why: "test".into() };
     assert_eq!(b.call(&unreachable, PATIENCE).unwrap(), Tell::Decided(Decision::Deposing));
 }
 

@@ -38,6 +38,8 @@ struct Way<L> {
     attempt: Shared<Attempt<L>>,
     /// In a row.
     failures: Cell<u32>,
+    /// When the coordinator was told first, of those in a row.
+    told: Cell<Option<Nanos>>,
     retry_at: Cell<Nanos>,
     /// What came of the last attempt, if it failed.
     verdict: RefCell<Option<Verdict>>,
@@ -75,6 +77,7 @@ impl<L> Default for Way<L> {
             link: RefCell::default(),
             attempt: Shared::default(),
             failures: Cell::default(),
+            told: Cell::default(),
             retry_at: Cell::new(Nanos::default()),
             verdict: RefCell::default(),
         }
@@ -179,6 +182,10 @@ impl<F: Fabric, R: Routes<F>> Links<F, R> {
         let is_static = map.is_static();
         let is_telling = !is_static && way.failures.get() + 1 >= TELLING;
         let start = || {
+            let now = self.fabric.now();
+            let told = way.told.get().or(is_telling.then_some(now));
+            way.told.set(told);
+            let for_ns = told.map_or(0, |told| now.since(told));
             let routes = self.routes.clone();
             let counts = self.counts.clone();
             let attempt = async move {
@@ -187,7 +194,7 @@ impl<F: Fabric, R: Routes<F>> Links<F, R> {
                     Err(LinkError::Evicted) => Attempt::Evicted,
                     Err(LinkError::Unreachable(why)) if is_telling => {
                         counts.note(|c| c.reports += 1);
-                        let decision = routes.report(node, why.clone()).await;
+                        let decision = routes.report(node, for_ns, why.clone()).await;
                         Attempt::Failed(why, Some(decision))
                     }
                     Err(LinkError::Unreachable(why)) => Attempt::Failed(why, None),
@@ -210,6 +217,7 @@ impl<F: Fabric, R: Routes<F>> Links<F, R> {
                 self.counts.note(|c| c.links_made += 1);
                 *way.link.borrow_mut() = Some((link, epoch));
                 way.failures.set(0);
+                way.told.set(None);
                 way.retry_at.set(Nanos::default());
                 None
             }

@@ -28,9 +28,10 @@ pub trait Routes<F: Fabric>: 'static {
     /// client to the node will execute any more, whatever its id was then.
     fn link(&self, node: NodeId) -> Linking<F::Link>;
 
-    /// Says that `node` cannot be reached, and ends with what becomes of it. In a static cluster that is
+    /// Says that `node` cannot be reached, `for_ns` after it was said first without its having been reached since, and ends with what
+    /// becomes of it. In a static cluster that is
     /// [`Decision::YourWay`], and while no coordinator answers [`Decision::Undecided`].
-    fn report(&self, node: NodeId, why: String) -> Waiting<Decision>;
+    fn report(&self, node: NodeId, for_ns: u64, why: String) -> Waiting<Decision>;
 
     /// Takes another id in place of `old`, which was taken for lost; done at once if that has happened already.
     fn rename(&self, old: ClientId) -> Waiting<Result<(), String>>;

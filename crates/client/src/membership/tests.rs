@@ -234,7 +234,7 @@ impl Routes<SimFabric> for Control {
         })
     }
 
-    fn report(&self, _: NodeId, _: String) -> Waiting<Decision> {
+    fn report(&self, _: NodeId, _: u64, _: String) -> Waiting<Decision> {
         self.0.reports.set(self.0.reports.get() + 1);
         Box::pin(std::future::ready(self.0.decision.get()))
     }

@@ -160,7 +160,9 @@ fn carry_out(world: &mut World, before: &mut Before, step: &Step) {
                 let _ = world.it.leave_client(process, client, is_clean);
             }
         }
-        Step::Unreachable(p, n) => drop(world.it.unreachable(now, process(p), NodeId(u16::from(n) % 8))),
+        Step::Unreachable(p, n) => {
+            drop(world.it.unreachable(now, process(p), NodeId(u16::from(n) % 8), u64::from(n)))
+        }
         Step::Restart => world.restart(),
         Step::Start(_) | Step::Stop(_) => {}
     }

@@ -127,13 +127,13 @@ fn a_node_that_most_clients_cannot_reach_is_deposed_when_its_lease_is_over() {
     for p in [P, Q, ProcessId(79)] {
         world.it.watch(world.now, p, "test").unwrap();
     }
-    assert_eq!(world.it.unreachable(world.now, P, NodeId(1)), Ok(Decision::Undecided));
-    let again = world.it.unreachable(world.now, P, NodeId(1));
+    assert_eq!(world.it.unreachable(world.now, P, NodeId(1), 0), Ok(Decision::Undecided));
+    let again = world.it.unreachable(world.now, P, NodeId(1), 0);
     assert_eq!(again, Ok(Decision::Undecided), "one voice, said twice");
     world.pass(LEASE / 2);
-    let heard = world.it.unreachable(world.now, P, NodeId(1));
+    let heard = world.it.unreachable(world.now, P, NodeId(1), LEASE / 2);
     assert_eq!(heard, Ok(Decision::YourWay), "the node has renewed since");
-    assert_eq!(world.it.unreachable(world.now, Q, NodeId(1)), Ok(Decision::Deposing));
+    assert_eq!(world.it.unreachable(world.now, Q, NodeId(1), 0), Ok(Decision::Deposing));
     let life = world.there[1].1;
     assert_eq!(world.renew(NodeId(1), life), Err(Denial::Deposed(NodeId(1))));
     assert!(!world.is_lost(1), "its lease runs out first");
@@ -147,8 +147,8 @@ fn a_node_that_a_home_needs_for_its_floor_is_not_deposed() {
     world.pass(LEASE);
     world.lose(2);
     world.it.watch(world.now, P, "test").unwrap();
-    assert_eq!(world.it.unreachable(world.now, P, NodeId(1)), Ok(Decision::Undecided));
-    assert_eq!(world.it.unreachable(world.now, P, NodeId(2)), Ok(Decision::Deposing));
+    assert_eq!(world.it.unreachable(world.now, P, NodeId(1), 0), Ok(Decision::Undecided));
+    assert_eq!(world.it.unreachable(world.now, P, NodeId(2), 0), Ok(Decision::Deposing));
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_decision_is_taken_back_when_the_others_were_lost_before_the_node_heard_of_i
     let mut world = World::formed(3, 3);
     world.pass(LEASE);
     world.it.watch(world.now, P, "test").unwrap();
-    assert_eq!(world.it.unreachable(world.now, P, NodeId(0)), Ok(Decision::Deposing));
+    assert_eq!(world.it.unreachable(world.now, P, NodeId(0), 0), Ok(Decision::Deposing));
     let (_, life) = world.there[0];
     world.now = world.now + LEASE;
     world.it.heard.insert(NodeId(2), world.now);
@@ -193,12 +193,28 @@ fn a_node_that_has_just_died_is_nobodys_broken_way() {
     for p in [P, Q, ProcessId(79)] {
         world.it.watch(world.now, p, "test").unwrap();
     }
+    // For a moment it could not be reached before, and then it could.
+    assert_eq!(world.it.unreachable(world.now, P, NodeId(1), 0), Ok(Decision::Undecided));
+    world.pass(LEASE / 4);
     world.stop(1);
+    let first = world.now;
     while !world.is_lost(1) {
-        let decision = world.it.unreachable(world.now, P, NodeId(1)).unwrap();
+        let for_ns = world.now.since(first);
+        let decision = world.it.unreachable(world.now, P, NodeId(1), for_ns).unwrap();
         assert_ne!(decision, Decision::YourWay, "a client would give up");
         world.pass(LEASE / 16);
     }
+}
+
+#[test]
+fn a_lease_that_a_restart_grants_does_not_make_it_a_clients_own_way() {
+    let mut world = World::formed(4, 3);
+    world.pass(LEASE);
+    world.stop(1);
+    world.it.watch(world.now, P, "test").unwrap();
+    world.restart();
+    world.pass(LEASE / 8);
+    assert_eq!(world.it.unreachable(world.now, P, NodeId(1), LEASE / 2), Ok(Decision::Undecided));
 }
 
 #[test]
@@ -209,7 +225,7 @@ fn what_a_stopped_coordinator_finds_in_its_mail_does_not_speak_for_a_node_that_i
     let late = Ask::Renew(renewal(NodeId(1), world.stop(1), Vec::new()));
     world.now = world.now + 4 * LEASE;
     world.it.answer(world.now, &late, "");
-    let lost = Ask::Unreachable { process: P, node: NodeId(0), why: String::new() };
+    let lost = Ask::Unreachable { process: P, node: NodeId(0), for_ns: 0, why: String::new() };
     let decided = world.it.answer(world.now, &lost, "");
     assert_eq!(decided, Answer::Now(Tell::Decided(Decision::Undecided)));
     assert_eq!(world.renew(NodeId(0), world.there[0].1), Ok(()));

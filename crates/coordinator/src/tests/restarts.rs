@@ -109,7 +109,7 @@ fn a_lease_that_a_restart_has_granted_does_not_speak_for_a_node_that_is_gone() {
     world.restart();
     world.it.watch(world.now, P, "").unwrap();
     // Node 0 had no lease while there was no coordinator, so its clients could not reach it. It holds the last copies.
-    assert_eq!(world.it.unreachable(world.now, P, NodeId(0)), Ok(Decision::Undecided));
+    assert_eq!(world.it.unreachable(world.now, P, NodeId(0), 0), Ok(Decision::Undecided));
     let there = world.there.clone();
     assert_eq!(world.renew(NodeId(0), there[0].1), Ok(()));
 }

@@ -177,7 +177,7 @@ impl Routes<SimFabric> for SimSpace {
         })
     }
 
-    fn report(&self, _: NodeId, _: String) -> Waiting<Decision> {
+    fn report(&self, _: NodeId, _: u64, _: String) -> Waiting<Decision> {
         Box::pin(std::future::ready(Decision::YourWay))
     }
 

@@ -259,10 +259,10 @@ impl Routes<SimFabric> for Ways {
         Box::pin(async move { process.link(node).await })
     }
 
-    fn report(&self, node: NodeId, why: String) -> Waiting<Decision> {
+    fn report(&self, node: NodeId, for_ns: u64, why: String) -> Waiting<Decision> {
         let process = self.0.clone();
         Box::pin(async move {
-            let asked = Ask::Unreachable { process: process.name.get(), node, why };
+            let asked = Ask::Unreachable { process: process.name.get(), node, for_ns, why };
             match process.cluster.ask(process.here(), asked, process.cluster.lease_ns()).await {
                 Some(Tell::Decided(decision)) => decision,
                 _ => Decision::Undecided,
