@@ -74,12 +74,17 @@ impl Ground {
         })
     }
 
-    /// Dials nodes that are up ahead of need: when one is lost, every millisecond counts.
-    pub(crate) fn meet_everybody(&self) {
+    /// Lets go of nodes that are not there any more: as long as one process has a dead node's memory mapped, nobody else gets it.
+    pub(crate) fn let_go(&self) {
         let map = self.service.latest();
         let is_up = |node: &NodeId| map.node(*node).is_some_and(|entry| entry.is_up());
         self.sessions.borrow_mut().retain(|node, _| is_up(node));
         self.links.borrow_mut().retain(|node, _| is_up(node));
+    }
+
+    /// Dials nodes that are up ahead of need: when one is lost, every millisecond counts.
+    pub(crate) fn meet_everybody(&self) {
+        let map = self.service.latest();
         for entry in map.nodes.iter().filter(|entry| entry.is_up()) {
             // Whoever does not answer now is dialled again when it is needed.
             let _ = self.session(&map, entry.id);

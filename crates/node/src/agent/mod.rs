@@ -38,6 +38,7 @@ const IDLE: Duration = Duration::from_millis(200);
 pub(crate) fn urgent(ground: &Ground, tasks: &Tasks, ending: &Ending) {
     let events = Events::default();
     while !ending.is_told() {
+        ground.let_go();
         ground.meet_everybody();
         let Some(order) = tasks.next(IDLE, |order| matches!(order.task, Task::ChangeView { .. })) else {
             continue;
@@ -65,6 +66,7 @@ pub(crate) fn background(
         tracing::debug!(%error, "restoring redundancy at the priority of everything else");
     }
     while !ending.is_told() {
+        ground.let_go();
         // Before the orders are looked at: what was frozen is no order any more.
         frozen.try_iter().for_each(|frozen| restores.put_back(frozen));
         let wait = if restores.is_busy() { Duration::ZERO } else { IDLE };
@@ -100,6 +102,7 @@ pub(crate) fn freeze(
 ) {
     let events = Events::default();
     while !ending.is_told() {
+        ground.let_go();
         let ready = match ready.recv_timeout(IDLE) {
             Ok(ready) => ready,
             Err(RecvTimeoutError::Timeout) => continue,
@@ -116,6 +119,7 @@ pub(crate) fn freeze(
 /// Brings the memory near that may have to be copied one day, until the daemon ends.
 pub(crate) fn bring_near(ground: &Ground, _: &Tasks, ending: &Ending) {
     while !ending.is_told() {
+        ground.let_go();
         let is_more = ground.bring_near();
         // Rests, not a low priority: the kernel holds a lock meanwhile that the threads of an urgent order need.
         thread::sleep(if is_more { REST } else { IDLE });
