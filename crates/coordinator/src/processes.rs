@@ -41,9 +41,7 @@ impl Coordinator {
         epoch: Epoch,
         is_due: bool,
     ) -> Result<Option<News>, Denial> {
-        if self.stored.lost_processes.contains(&process) {
-            return Err(Denial::ProcessLost(process));
-        }
+        self.stored.check_process(process)?;
         let map = self.map_after(epoch).filter(|_| self.stored.is_formed());
         Ok((is_due || map.is_some()).then(|| News { map, orders: Vec::new() }))
     }
@@ -94,10 +92,7 @@ impl Coordinator {
     }
 
     pub(crate) fn check_process(&self, process: ProcessId) -> Result<(), Denial> {
-        match self.state.lost_processes.contains(&process) {
-            true => Err(Denial::ProcessLost(process)),
-            false => Ok(()),
-        }
+        self.state.check_process(process)
     }
 
     /// Whether there is an order to clean up behind the client.

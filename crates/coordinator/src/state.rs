@@ -1,7 +1,7 @@
 //! What outlives a coordinator.
 
 use crate::Settings;
-use farrow_control::coordination::{Order, OrderId, ProcessId, Task};
+use farrow_control::coordination::{Denial, Order, OrderId, ProcessId, Task};
 use farrow_control::map::ClusterMap;
 use farrow_layout::{ClientId, Epoch, Geometry, NodeId};
 use serde::{Deserialize, Serialize};
@@ -111,6 +111,17 @@ impl State {
             _ => None,
         });
         members.chain(targets).filter(|m| m.node == node).map(|m| m.segment).collect()
+    }
+
+    /// A process that was lost needs another name.
+    ///
+    /// # Errors
+    /// [`Denial::ProcessLost`].
+    pub(crate) fn check_process(&self, process: ProcessId) -> Result<(), Denial> {
+        match self.lost_processes.contains(&process) {
+            true => Err(Denial::ProcessLost(process)),
+            false => Ok(()),
+        }
     }
 
     /// Whether a lease of the node is renewed.
