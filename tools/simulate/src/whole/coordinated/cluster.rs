@@ -106,4 +106,9 @@ impl Cluster {
     pub(super) fn life_of(&self, entry: &NodeEntry) -> Option<Rc<Life>> {
         self.machine_of(entry).life().filter(|life| life.incarnation == entry.incarnation)
     }
+
+    /// Whether a node of the map is there, in the life that the map knows, and serves by true time.
+    pub(super) fn serves(&self, entry: &NodeEntry) -> bool {
+        self.life_of(entry).is_some_and(|life| life.is_leased(self))
+    }
 }

@@ -92,7 +92,7 @@ fn is_spared_in(cluster: &Cluster, machine: usize, state: &State) -> bool {
             && !of.is_paused.get()
             && !cluster.net.is_touched(Party::Machine(of.number))
             && cluster.office.is_in_touch(cluster.now(), node)
-            && cluster.life_of(entry).is_some_and(|life| life.is_leased(cluster))
+            && cluster.serves(entry)
     };
     map.homes.iter().all(|home| home.members.iter().any(|member| is_well(member.node)))
 }

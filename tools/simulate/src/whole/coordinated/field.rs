@@ -18,9 +18,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Ids of clients that agents are, as in the daemon.
-const FIRST_AGENT: u32 = 0xfff0_0000;
-
 /// Sessions and links of one of a node's two agents.
 pub(super) struct Ground {
     cluster: Rc<Cluster>,
@@ -37,7 +34,7 @@ impl Ground {
             cluster: cluster.clone(),
             life: life.clone(),
             fabric: fabric.clone(),
-            client: ClientId(FIRST_AGENT + 2 * u32::from(life.node.0) + role),
+            client: ClientId(ClientId::FIRST_AGENT.0 + 2 * u32::from(life.node.0) + role),
             sessions: RefCell::default(),
             links: RefCell::default(),
         }

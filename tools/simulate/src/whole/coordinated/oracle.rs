@@ -77,8 +77,7 @@ pub(super) fn assert_accounted(cluster: &Cluster, map: &ClusterMap) {
     let plan = map.plan().expect("a map in use");
     for home in map.homes.iter().filter(|home| !home.members.is_empty()) {
         for member in &home.members {
-            let life = cluster.life_of(&map.nodes[usize::from(member.node.0)]);
-            let is_served = life.is_some_and(|life| life.is_leased(cluster));
+            let is_served = cluster.serves(&map.nodes[usize::from(member.node.0)]);
             assert!(is_served && home.is_open, "{}: {} does not serve", home.id, member.node);
         }
         let primary = home.members[0];
@@ -109,8 +108,7 @@ pub(super) fn assert_accounted(cluster: &Cluster, map: &ClusterMap) {
 /// M-6: whoever the cluster goes on without does not serve, by true time.
 fn is_over(cluster: &Cluster, map: &ClusterMap, node: NodeId) -> Result<(), String> {
     let entry = &map.nodes[usize::from(node.0)];
-    let serving = cluster.life_of(entry).is_some_and(|life| life.is_leased(cluster));
-    match serving {
+    match cluster.serves(entry) {
         true => Err(format!("a view without {node} is about to open, and {node} serves still")),
         false => Ok(()),
     }

@@ -293,9 +293,7 @@ impl Run<'_> {
             |home: &farrow_control::map::HomeEntry| self.scenario.is_reckless && home.members.is_empty();
         // What is stored may be older than a death, or than a lease that has ended.
         let is_served = |home: &farrow_control::map::HomeEntry| {
-            let mut lives =
-                home.members.iter().map(|m| self.cluster.life_of(&map.nodes[usize::from(m.node.0)]));
-            lives.all(|life| life.is_some_and(|life| life.is_leased(&self.cluster)))
+            home.members.iter().all(|m| self.cluster.serves(&map.nodes[usize::from(m.node.0)]))
         };
         map.homes
             .iter()
