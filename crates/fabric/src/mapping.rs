@@ -156,7 +156,7 @@ impl Mapping {
         let wide = wide_part(at + head, words);
         if !wide.is_empty() {
             let start = head + 8 * wide.start;
-            // SAFETY: the part lies in both ranges, and its start is aligned (`wide_part`; the base is page-aligned).
+            // SAFETY: the part lies in both ranges, its start is aligned, and there are wide steps (`wide_part`; the base is page-aligned).
             unsafe {
                 let from = self.base.as_ptr().add(at + start).cast_const();
                 wide::load(from, out.add(start), 8 * wide.len() / wide::STEP);
